@@ -1,1 +1,51 @@
-//! Placeholder.
+//! An AMQP 0-9-1 client for RabbitMQ on plain threads, without an async runtime.
+//!
+//! As synchronous as possible: a [`call`](Channel::call) waits for its own answer, and an error of an operation that
+//! has no answer is reported by the next one on its channel, by every one after that, and at the latest by the end of
+//! [`with_channel`](Connection::with_channel).
+//!
+//! ```no_run
+//! use amqp_blocking::{Publish, method::{basic, queue}};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let connection = amqp_blocking::connect("amqp://localhost/")?;
+//! let channel = connection.open_channel()?;
+//! channel.call(queue::Declare::new("hello"))?;
+//! channel.publish(Publish::new("", "hello").body("Hello world!"))?;
+//! for delivery in channel.consume(basic::Consume::new("hello"))? {
+//!     let delivery = delivery?;
+//!     println!("{}", delivery.body_str()?);
+//!     delivery.ack()?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A connection has two threads: one reads, one writes what no caller writes for himself and keeps the time. Neither
+//! runs code of the program, so heartbeats go on whatever the program does.
+//!
+//! Requests, replies and properties are values of [`method`]; what goes wrong is an [`Error`].
+
+mod channel;
+mod connection;
+mod consumer;
+mod delivery;
+mod link;
+mod notice;
+mod transport;
+
+pub use amqp_core::{
+    ChannelError, Close, Config, ConnectionError, Error, Message, Misuse, Payload, Publish, Receipt, Returned, Uri,
+    method, wire,
+};
+
+pub use self::{channel::Channel, connection::Connection, consumer::Consumer, delivery::Delivery, notice::Notice};
+
+/// Connects to the broker at this address, such as `amqp://user:password@host:5672/vhost?heartbeat=10`.
+///
+/// # Errors
+///
+/// [`ConnectionError`], which tells the ways apart in which this can fail.
+pub fn connect(uri: &str) -> Result<Connection, Error> {
+    Connection::connect(uri)
+}

@@ -12,7 +12,7 @@ use crate::{
     message::Returned,
     method::{MethodId, ReplyCode},
     uri::UriError,
-    wire::{Malformed, Misuse},
+    wire::{Malformed, Misuse, ShortString},
 };
 
 /// Why an operation failed.
@@ -109,6 +109,15 @@ pub enum ChannelError {
         size: u64,
         /// The most there may be.
         limit: u64,
+    },
+    /// The consumer has ended: the broker cancelled it, mostly because its queue was deleted, or this program did. The
+    /// channel goes on.
+    #[error("consumer {consumer_tag} was cancelled{}", if *.by_broker { " by the broker" } else { "" })]
+    ConsumerCancelled {
+        /// The consumer's tag.
+        consumer_tag: ShortString,
+        /// Whether the broker cancelled it.
+        by_broker: bool,
     },
     /// A mandatory message reached no queue and came back. The channel goes on.
     #[error("message returned: {0}")]

@@ -220,12 +220,12 @@ impl Delivery {
         basic::Ack::new(self.delivery_tag())
     }
 
-    /// The request that gives it back to its queue, or with `.discard()` has it dropped or dead-lettered.
+    /// The request that gives it back to its queue.
     pub fn nack(&self) -> basic::Nack {
         basic::Nack::new(self.delivery_tag())
     }
 
-    /// As [`nack`](Self::nack), in the protocol's original form.
+    /// The request that has it dropped, or dead-lettered if its queue says so.
     pub fn reject(&self) -> basic::Reject {
         basic::Reject::new(self.delivery_tag())
     }

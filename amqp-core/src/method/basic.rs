@@ -675,7 +675,7 @@ impl Method for Ack {
 
 impl OneWay for Ack {}
 
-/// Refuses one delivery, which goes back to its queue unless it is discarded.
+/// Refuses one delivery, which is dropped or dead-lettered unless it is requeued.
 ///
 /// Sent by clients, not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -686,19 +686,19 @@ impl OneWay for Ack {}
 pub struct Reject {
     /// The delivery.
     pub delivery_tag: u64,
-    /// The message goes back to its queue.
+    /// The message goes back to its queue; otherwise it is dropped, or dead-lettered if its queue says so.
     pub requeue: bool,
 }
 
 impl Reject {
-    /// `basic.reject`; `requeue` is on.
+    /// `basic.reject`; every option is off, zero or empty.
     pub fn new(delivery_tag: u64) -> Self {
-        Self { delivery_tag, requeue: true }
+        Self { delivery_tag, requeue: false }
     }
 
-    /// Drops the message, or dead-letters it if its queue says so, instead of putting it back.
-    pub fn discard(mut self) -> Self {
-        self.requeue = false;
+    /// Puts the message back into its queue.
+    pub fn requeue(mut self) -> Self {
+        self.requeue = true;
         self
     }
 }

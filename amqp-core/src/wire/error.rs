@@ -117,6 +117,9 @@ pub enum Misuse {
     /// A user name or password with a zero octet, which the PLAIN mechanism cannot carry.
     #[error("a user name or password with a zero octet cannot be sent")]
     ZeroInCredentials,
+    /// A message of a consumer without acknowledgements was to be acknowledged; RabbitMQ would close the channel.
+    #[error("a message that was asked for without acknowledgements is settled already")]
+    SettledAlready,
     /// The answer belongs to another call.
     #[error("this answer belongs to another call")]
     AnswerOfAnotherCall,

@@ -244,8 +244,8 @@ impl Channel<'_> {
         let message = self.message(content);
         if message.is_none() && !no_ack {
             match self.shared.limits.oversized {
-                Oversized::Reject => self.reply(&basic::Reject::new(delivery_tag).discard().into()),
-                Oversized::Requeue => self.reply(&basic::Reject::new(delivery_tag).into()),
+                Oversized::Reject => self.reply(&basic::Reject::new(delivery_tag).into()),
+                Oversized::Requeue => self.reply(&basic::Reject::new(delivery_tag).requeue().into()),
                 _ => {}
             }
         }
