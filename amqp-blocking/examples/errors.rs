@@ -68,7 +68,11 @@ fn report<T>(operation: &str, result: Result<T, Error>) {
     match result {
         Ok(_) => println!("  {operation}: ok"),
         Err(error) => match error.close() {
-            Some(close) => println!("  {operation}: {}, blamed on {}", close.code, close.method.map_or("nothing".into(), |method| method.to_string())),
+            Some(close) => println!(
+                "  {operation}: {}, blamed on {}",
+                close.code,
+                close.method.map_or("nothing".into(), |method| method.to_string())
+            ),
             None => println!("  {operation}: {error}"),
         },
     }

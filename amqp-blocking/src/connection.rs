@@ -72,7 +72,7 @@ impl Connection {
         let core = amqp_core::Connection::new(config, amqp_core::Instant::ORIGIN);
         let link = Arc::new(Link::new(core, Box::new(writer), Box::new(hang_up), origin));
         let owner = Arc::new(Owner { link: Arc::clone(&link) });
-        spawn("amqp-writer", &link, |link| link.run_writer())?;
+        spawn("amqp-writer", &link, Link::run_writer)?;
         spawn("amqp-reader", &link, move |link| read(link, reader))?;
         // The core ends the handshake in time; the second is for a writer thread that is stuck.
         let opened = link.wait_for(origin + patience + Duration::from_secs(1), |state| match state.core.fault() {

@@ -131,7 +131,7 @@ impl fmt::Debug for ShortString {
     }
 }
 
-/// A short string borrowed from a message, as [`Delivery::routing_key`](crate::Delivery::routing_key) gives it.
+/// A short string borrowed from a message, as [`Message::routing_key`](crate::Message::routing_key) gives it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShortStr<'a>(&'a [u8]);
 

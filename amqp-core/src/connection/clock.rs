@@ -1,0 +1,82 @@
+//! What time does to a connection: deadlines of calls, heartbeats both ways, output that does not leave.
+
+use core::time::Duration;
+
+use bytes::BytesMut;
+
+use super::{Connection, timers::Timer};
+use crate::{error::ConnectionError, frame::Frame};
+
+/// Time.
+impl Connection {
+    pub(super) fn tell_time(&mut self, now: crate::Instant) {
+        self.timers.advance(now);
+        for (call, channel) in self.timers.take_undated() {
+            let at = self.timers.now().saturating_add(self.config.call_timeout);
+            if let Some(waiting) = self.slots.get_mut(channel).and_then(|state| state.call_mut(call)) {
+                waiting.deadline = Some(at);
+                self.timers.date_call(call, channel, at);
+            }
+        }
+    }
+
+    pub(super) fn start_watching(&mut self) {
+        if self.tuning.heartbeat > 0 {
+            self.timers.set(Timer::SendHeartbeat, self.heartbeats(0.25));
+            self.timers.set(Timer::ExpectHeartbeat, self.heartbeats(2.0));
+        }
+        self.timers.set(Timer::Write, self.config.write_timeout);
+    }
+
+    /// That many heartbeat intervals.
+    pub(super) fn heartbeats(&self, count: f32) -> Duration {
+        Duration::from_secs(self.tuning.heartbeat.into()).mul_f32(count)
+    }
+
+    pub(super) fn timer_expired(&mut self, timer: Timer, late: Duration) {
+        match timer {
+            Timer::Handshake => {
+                let (stage, after) = (self.phase.stage(), self.config.handshake_timeout);
+                self.end(ConnectionError::HandshakeTimeout { stage, after });
+            }
+            Timer::Close => self.end(ConnectionError::CloseTimeout { after: self.config.close_timeout }),
+            Timer::SendHeartbeat => self.send_heartbeat(),
+            Timer::ExpectHeartbeat => self.expect_heartbeat(late),
+            Timer::Write => self.expect_progress(),
+        }
+    }
+
+    /// Looked at four times an interval, so that the broker hears something at least twice in it.
+    pub(super) fn send_heartbeat(&mut self) {
+        let written = self.output.written();
+        if written == self.written && self.output.is_empty() {
+            let mut frame = BytesMut::new();
+            Frame::heartbeat().encode(&mut frame);
+            self.output.write_raw(&frame);
+        }
+        self.written = written;
+        self.timers.set(Timer::SendHeartbeat, self.heartbeats(0.25));
+    }
+
+    pub(super) fn expect_heartbeat(&mut self, late: Duration) {
+        let heard = core::mem::take(&mut self.heard) || self.reading_paused;
+        if heard {
+            self.timers.set(Timer::ExpectHeartbeat, self.heartbeats(2.0));
+        } else if late > self.heartbeats(1.0) {
+            // This process was asleep itself: read before judging.
+            self.timers.set(Timer::ExpectHeartbeat, self.heartbeats(0.25));
+        } else {
+            self.end(ConnectionError::HeartbeatMissed { after: self.heartbeats(2.0) });
+        }
+    }
+
+    /// What was queued at the last look must have begun to leave. A broker that has blocked us may take nothing.
+    pub(super) fn expect_progress(&mut self) {
+        let (written, after) = (self.output.written(), self.config.write_timeout);
+        if self.stalled_at == Some(written) && !self.blocked {
+            return self.end(ConnectionError::WriteStalled { after });
+        }
+        self.stalled_at = (!self.output.is_empty()).then_some(written);
+        self.timers.set(Timer::Write, after);
+    }
+}
