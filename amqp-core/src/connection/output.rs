@@ -58,6 +58,11 @@ impl Unit {
     fn octets(&self) -> usize {
         self.head.len().saturating_add(self.body.len())
     }
+
+    /// Whether a part has left. Every unit has a head, which leaves first.
+    fn has_started(&self) -> bool {
+        self.head.is_empty()
+    }
 }
 
 impl Output {
@@ -129,12 +134,16 @@ impl Output {
         }
     }
 
-    /// Drops what is queued for a channel and has not left; tells whether there was anything.
+    /// Drops what is queued for a channel, and tells whether there was anything. A message of which a part has left
+    /// stays: RabbitMQ 3.10 ends the connection with a 505 if anything else follows that part, a close-ok included.
     pub(super) fn purge(&mut self, channel: u16) -> bool {
-        let lanes = self.lanes.len();
-        self.lanes.retain(|lane| lane.channel != channel);
+        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.channel == channel) else { return false };
+        let kept = usize::from(lane.units.front().is_some_and(Unit::has_started));
+        let dropped = lane.units.len() > kept;
+        lane.units.truncate(kept);
+        self.lanes.retain(|lane| !lane.units.is_empty());
         self.count_lanes();
-        self.lanes.len() < lanes
+        dropped
     }
 
     /// Drops everything that has not started to leave.
@@ -289,7 +298,11 @@ mod tests {
     }
 
     fn body(output: &mut Output, channel: u16, text: &'static str) {
-        output.write_message(channel, &[], |_| Ok(()), Bytes::from_static(text.as_bytes())).unwrap();
+        let head = |writer: &mut Writer<'_>| {
+            writer.octet(b'#');
+            Ok(())
+        };
+        output.write_message(channel, &[], head, Bytes::from_static(text.as_bytes())).unwrap();
     }
 
     /// All that can leave, body frames shown as `channel:payload`.
@@ -318,7 +331,7 @@ mod tests {
         body(&mut output, 2, "xxyy");
         text(&mut output, 3, &[], "!");
         text(&mut output, 1, &[], "?");
-        assert_eq!(leaving(&mut output), "! 1:aa  2:xx  1:bb  2:yy  1:cc ?");
+        assert_eq!(leaving(&mut output), "!# 1:aa # 2:xx  1:bb  2:yy  1:cc ?");
         assert_eq!((output.octets(), output.is_empty()), (0, true));
     }
 
@@ -340,7 +353,7 @@ mod tests {
         body(&mut output, 1, "aabb");
         text(&mut output, 2, &[CALL], "never");
         output.finish(Bytes::from_static(b"."));
-        assert_eq!(leaving(&mut output), " 1:aa  1:bb .");
+        assert_eq!(leaving(&mut output), "# 1:aa  1:bb .");
     }
 
     #[test]
@@ -348,9 +361,30 @@ mod tests {
         let mut output = Output::new(2);
         body(&mut output, 1, "aa");
         body(&mut output, 2, "bb");
-        output.purge(1);
-        assert_eq!(output.octets(), 2);
-        assert_eq!(leaving(&mut output), " 2:bb ");
+        assert!(output.purge(1));
+        assert!(!output.purge(3));
+        assert_eq!(output.octets(), 3);
+        assert_eq!(leaving(&mut output), "# 2:bb ");
+    }
+
+    #[test]
+    fn a_message_that_has_started_to_leave_is_finished() {
+        let mut output = Output::new(STAGE);
+        let large = Bytes::from(vec![7; 2 * STAGE]);
+        let head = |writer: &mut Writer<'_>| {
+            writer.octet(b'#');
+            Ok(())
+        };
+        output.write_message(1, &[], head, large).unwrap();
+        text(&mut output, 1, &[], "dropped");
+        let mut left = output.take().len();
+        assert!(output.purge(1));
+        assert!(!output.purge(1));
+        text(&mut output, 1, &[], "close-ok");
+        while !output.is_empty() {
+            left += output.take().len();
+        }
+        assert_eq!(left, 1 + 2 * (STAGE + FRAME_OVERHEAD) + "close-ok".len());
     }
 
     #[test]
