@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use amqp_core::{Cause, ChannelError, Config, ConnectionError, Error, Tuning, method::ReplyCode, wire::Table};
+use amqp_core::{
+    Cause, ChannelError, Config, ConnectionError, Error, Tuning, error::Stage, method::ReplyCode, wire::Table,
+};
 use bytes::BytesMut;
 
 use crate::{Channel, link::Link, notice::Notice, transport};
@@ -83,8 +85,8 @@ impl Connection {
             Some(Ok(())) => Ok(Self { owner }),
             Some(Err(error)) => Err(error.into()),
             None => {
-                let stage = amqp_core::error::Stage::Greeting;
-                Err(ConnectionError::HandshakeTimeout { stage, after: patience }.into())
+                link.hang_up();
+                Err(ConnectionError::HandshakeTimeout { stage: Stage::Greeting, after: patience }.into())
             }
         }
     }
@@ -144,7 +146,10 @@ impl Connection {
         match ended {
             Some(ConnectionError::Closed) => Ok(()),
             Some(error) => Err(error.into()),
-            None => Err(ConnectionError::CloseTimeout { after: patience }.into()),
+            None => {
+                link.hang_up();
+                Err(ConnectionError::CloseTimeout { after: patience }.into())
+            }
         }
     }
 
@@ -199,8 +204,8 @@ fn spawn(name: &str, link: &Arc<Link>, run: impl FnOnce(&Link) + Send + 'static)
     let link = Arc::clone(link);
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || run(&link));
     spawned.map(drop).map_err(|error| {
-        let address = "a thread of its own".to_owned();
-        ConnectionError::Unreachable { address, cause: Cause::from(&error) }.into()
+        let cause = Cause::new(format!("cannot start a thread: {error}"));
+        ConnectionError::Disconnected { stage: Stage::Greeting, cause }.into()
     })
 }
 

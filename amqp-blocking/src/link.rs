@@ -233,7 +233,7 @@ impl Link {
             }
         }
         drop(state);
-        (self.hang_up)();
+        self.hang_up();
     }
 
     /// Sleeps until there is output or something is due.
@@ -286,6 +286,11 @@ impl Link {
             state.reader_sleeps = false;
         }
         state.core.pause_reading(false, self.now());
+    }
+
+    /// Ends the transport: what is stuck in it comes back.
+    pub(crate) fn hang_up(&self) {
+        (self.hang_up)();
     }
 
     /// Deliveries of so many octets have left their mailbox.
