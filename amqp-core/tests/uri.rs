@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use amqp_core::{
+    Misuse,
     config::{Config, Heartbeat},
     sasl::Sasl,
     uri::{ServerName, Uri, UriError},
@@ -243,8 +244,6 @@ fn values_outside_their_range_are_refused() {
         "connection_timeout=4294967296",
         "connection_timeout=infinity",
         "channel_max=65536",
-        "frame_max=1",
-        "frame_max=4095",
         "frame_max=4294967296",
         "auth_mechanism=PLAIN",
         "auth_mechanism=",
@@ -269,6 +268,12 @@ fn values_outside_their_range_are_refused() {
     for query in ["heartbeat=65535", "connection_timeout=4294967295", "frame_max=0", "frame_max=4096"] {
         assert!(parsed(&format!("amqp://host?{query}")).is_ok(), "{query}");
     }
+}
+
+#[test]
+fn a_frame_max_below_the_protocols_minimum_is_refused_by_the_configuration() {
+    let config = "amqp://host?frame_max=4095".parse::<Uri>().unwrap().config();
+    assert_eq!(config.check(), Err(Misuse::FrameMaxTooSmall { wanted: 4095, minimum: 4096 }));
 }
 
 #[test]

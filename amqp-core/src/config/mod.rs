@@ -2,6 +2,7 @@
 //!
 //! The rule of this module: every limit has a name and a reason, and the defaults are legal on RabbitMQ 3.10 to 4.3.
 
+mod from_uri;
 mod tuning;
 
 use alloc::{string::String, vec, vec::Vec};

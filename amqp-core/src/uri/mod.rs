@@ -12,7 +12,7 @@
 //! | `heartbeat` | seconds, 0 to 65535 | [`Config::heartbeat`](crate::Config::heartbeat); 0 switches it off |
 //! | `connection_timeout` | milliseconds, from 1 | [`Config::connect_timeout`](crate::Config::connect_timeout) |
 //! | `channel_max` | 0 to 65535 | [`Config::channel_max`](crate::Config::channel_max) |
-//! | `frame_max` | octets, 0 or from 4096 | [`Config::frame_max`](crate::Config::frame_max) |
+//! | `frame_max` | octets, 0 is the broker's offer | [`Config::frame_max`](crate::Config::frame_max) |
 //! | `auth_mechanism` | `plain`, `amqplain`, `external`, `anonymous` | may be repeated: the first one offered is used |
 //! | `connection_name` | text | the name that RabbitMQ shows; our own addition |
 //!
@@ -30,14 +30,10 @@ use alloc::{
 use core::{
     fmt::{self, Write},
     str::FromStr,
-    time::Duration,
 };
 
 pub use self::error::UriError;
-use crate::{
-    config::Config,
-    sasl::{Sasl, Secret},
-};
+use crate::sasl::{Sasl, Secret};
 
 /// The port of `amqp`.
 pub const PORT: u16 = 5672;
@@ -65,24 +61,24 @@ pub struct Uri {
     host: String,
     port: u16,
     vhost: String,
-    options: Options,
+    pub(crate) options: Options,
     tls: Option<TlsOptions>,
 }
 
 /// What the query says; `None` is what it leaves open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Options {
-    heartbeat: Option<u16>,
+pub(crate) struct Options {
+    pub(crate) heartbeat: Option<u16>,
     /// In milliseconds.
-    connection_timeout: Option<u32>,
-    channel_max: Option<u16>,
-    frame_max: Option<u32>,
-    auth_mechanisms: Vec<AuthMechanism>,
-    connection_name: Option<String>,
+    pub(crate) connection_timeout: Option<u32>,
+    pub(crate) channel_max: Option<u16>,
+    pub(crate) frame_max: Option<u32>,
+    pub(crate) auth_mechanisms: Vec<AuthMechanism>,
+    pub(crate) connection_name: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AuthMechanism {
+pub(crate) enum AuthMechanism {
     Plain,
     AmqPlain,
     External,
@@ -174,23 +170,7 @@ impl Uri {
         self.tls.as_ref()
     }
 
-    /// The configuration that it stands for; what it does not say has its default. Host, port and TLS are not in it.
-    pub fn config(&self) -> Config {
-        let mut config = Config::default().mechanisms(self.mechanisms()).vhost(self.vhost.as_str());
-        let options = &self.options;
-        if let Some(seconds) = options.heartbeat {
-            config.heartbeat = seconds.into();
-        }
-        if let Some(milliseconds) = options.connection_timeout {
-            config.connect_timeout = Duration::from_millis(milliseconds.into());
-        }
-        config.channel_max = options.channel_max.unwrap_or(config.channel_max);
-        config.frame_max = options.frame_max.unwrap_or(config.frame_max);
-        config.connection_name = options.connection_name.clone();
-        config
-    }
-
-    fn mechanisms(&self) -> Vec<Sasl> {
+    pub(crate) fn mechanisms(&self) -> Vec<Sasl> {
         let login = || (self.user.clone(), self.password.clone());
         let sasl = |mechanism: &AuthMechanism| match mechanism {
             AuthMechanism::Plain => {

@@ -9,7 +9,7 @@ use alloc::{borrow::ToOwned, string::String, vec::Vec};
 use core::{net::Ipv6Addr, str::FromStr};
 
 use super::{AuthMechanism, Options, PORT, ServerName, TLS_PORT, TlsOptions, Uri, UriError};
-use crate::{config::MIN_FRAME_SIZE, sasl::Secret, wire::MAX_SHORT_STRING};
+use crate::{sasl::Secret, wire::MAX_SHORT_STRING};
 
 /// An option: its name, what it takes, and how it is set from its decoded value; `None` if it cannot have that value.
 type Known<T> = (&'static str, &'static str, fn(&mut T, &str) -> Option<()>);
@@ -21,7 +21,7 @@ const OPTIONS: [Known<Options>; 6] = [
     }),
     ("channel_max", "a number from 0 to 65535", |options, text| keep_first(&mut options.channel_max, number(text)?)),
     ("frame_max", "octets: 0, or from 4096 to 4294967295", |options, text| {
-        keep_first(&mut options.frame_max, number(text).filter(|size| !(1..MIN_FRAME_SIZE).contains(size))?)
+        keep_first(&mut options.frame_max, number(text)?)
     }),
     ("auth_mechanism", "plain, amqplain, external or anonymous", |options, text| {
         let mechanism = AuthMechanism::ALL.into_iter().find(|mechanism| mechanism.name() == text)?;
