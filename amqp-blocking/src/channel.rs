@@ -102,13 +102,19 @@ impl Channel {
     pub fn consume(&self, request: basic::Consume) -> Result<Consumer, Error> {
         let no_ack = request.no_ack;
         let mailbox = Arc::new(Mailbox::default());
-        let reply = self.0.owner.link.call(|state| {
-            let (tag, pending) = state.core.channel(self.0.id)?.consume(request)?;
+        let mut tag = ShortString::new();
+        let started = self.0.owner.link.call(|state| {
+            let (made, pending) = state.core.channel(self.0.id)?.consume(request)?;
+            tag = made;
             // Deliveries may come in the same read as the answer.
-            state.add_consumer(self.0.id, tag, Arc::clone(&mailbox));
+            state.add_consumer(self.0.id, tag.clone(), Arc::clone(&mailbox));
             Ok(pending)
-        })?;
-        Ok(Consumer::new(self.clone(), reply.consumer_tag, no_ack, mailbox))
+        });
+        if let Err(error) = started {
+            self.forget_consumer(&tag);
+            return Err(error);
+        }
+        Ok(Consumer::new(self.clone(), tag, no_ack, mailbox))
     }
 
     /// Reports an error that has arrived, without waiting for one.
