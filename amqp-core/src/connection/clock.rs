@@ -25,6 +25,12 @@ impl Connection {
             self.timers.set(Timer::SendHeartbeat, self.heartbeats(0.25));
             self.timers.set(Timer::ExpectHeartbeat, self.heartbeats(2.0));
         }
+        self.expect_output();
+    }
+
+    /// Gives output the whole time to leave, from now on.
+    pub(super) fn expect_output(&mut self) {
+        self.stalled_at = None;
         self.timers.set(Timer::Write, self.config.write_timeout);
     }
 
@@ -47,7 +53,7 @@ impl Connection {
     }
 
     /// Looked at four times an interval, so that the broker hears something at least twice in it.
-    pub(super) fn send_heartbeat(&mut self) {
+    fn send_heartbeat(&mut self) {
         let written = self.output.written();
         if written == self.written && self.output.is_empty() {
             let mut frame = BytesMut::new();
@@ -58,25 +64,28 @@ impl Connection {
         self.timers.set(Timer::SendHeartbeat, self.heartbeats(0.25));
     }
 
-    pub(super) fn expect_heartbeat(&mut self, late: Duration) {
-        let heard = core::mem::take(&mut self.heard) || self.reading_paused;
-        if heard {
-            self.timers.set(Timer::ExpectHeartbeat, self.heartbeats(2.0));
+    fn expect_heartbeat(&mut self, late: Duration) {
+        let silence = self.timers.now().saturating_duration_since(self.heard_at);
+        let patience = self.heartbeats(2.0);
+        if self.reading_paused {
+            self.timers.set(Timer::ExpectHeartbeat, patience);
+        } else if silence < patience {
+            self.timers.set(Timer::ExpectHeartbeat, patience.saturating_sub(silence));
         } else if late > self.heartbeats(1.0) {
             // This process was asleep itself: read before judging.
             self.timers.set(Timer::ExpectHeartbeat, self.heartbeats(0.25));
         } else {
-            self.end(ConnectionError::HeartbeatMissed { after: self.heartbeats(2.0) });
+            self.end(ConnectionError::HeartbeatMissed { after: silence });
         }
     }
 
     /// What was queued at the last look must have begun to leave. A broker that has blocked us may take nothing.
-    pub(super) fn expect_progress(&mut self) {
+    fn expect_progress(&mut self) {
         let (written, after) = (self.output.written(), self.config.write_timeout);
         if self.stalled_at == Some(written) && !self.blocked {
             return self.end(ConnectionError::WriteStalled { after });
         }
-        self.stalled_at = (!self.output.is_empty()).then_some(written);
+        self.stalled_at = (!self.output.is_empty() && !self.blocked).then_some(written);
         self.timers.set(Timer::Write, after);
     }
 }

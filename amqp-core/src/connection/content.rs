@@ -63,6 +63,27 @@ impl Assembly {
         matches!(self, Self::Idle)
     }
 
+    /// How many octets of a body are kept.
+    pub(super) fn kept(&self) -> usize {
+        match self {
+            Self::Body { received, .. } => received.len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether a message is being let pass by.
+    pub(super) fn is_discarding(&self) -> bool {
+        matches!(self, Self::Body { message: Content { body: None, .. }, .. })
+    }
+
+    /// Lets the rest of the message pass by and forgets what is there; gives its announced size.
+    pub(super) fn discard(&mut self) -> u64 {
+        let Self::Body { message, received, .. } = self else { return 0 };
+        message.body = None;
+        *received = Received::Nothing;
+        message.size
+    }
+
     /// A method announces a message.
     pub(super) fn announce(&mut self, announced: Announced, envelope: Envelope) {
         *self = Self::Header(announced, envelope);
@@ -110,6 +131,14 @@ impl Assembly {
 }
 
 impl Received {
+    fn len(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Slice(octets) => octets.len(),
+            Self::Copied(octets) => octets.len(),
+        }
+    }
+
     fn push(&mut self, part: Bytes) {
         match self {
             Self::Nothing => *self = Self::Slice(part),

@@ -97,6 +97,7 @@ impl Connection {
             }
             Step::Unblocked => {
                 if core::mem::take(&mut self.blocked) {
+                    self.expect_output();
                     self.events.push(Event::Unblocked);
                 }
             }
@@ -110,8 +111,16 @@ impl Connection {
         self.decoder.set_limits(self.tuning.frame_limits(offer, &self.config));
         self.output.set_body_max(self.tuning.max_body_payload());
         let Tuning { channel_max, frame_max, heartbeat, .. } = self.tuning;
-        self.send(&connection::TuneOk::new(channel_max, frame_max, heartbeat).into());
-        self.send(&connection::Open::new(self.config.vhost.clone()).into());
+        // Both or none: what cannot be sent is found before anything is agreed.
+        let tune_ok = self.frame(&connection::TuneOk::new(channel_max, frame_max, heartbeat).into());
+        let open = self.frame(&connection::Open::new(self.config.vhost.clone()).into());
+        match (tune_ok, open) {
+            (Ok(tune_ok), Ok(open)) => {
+                self.output.write_raw(&tune_ok);
+                self.output.write_raw(&open);
+            }
+            (Err(misuse), _) | (_, Err(misuse)) => self.end(ConnectionError::Misuse(misuse)),
+        }
     }
 }
 
@@ -144,7 +153,7 @@ impl Connection {
 
     /// The peer broke the protocol: say so if it can still be said, and stop listening.
     pub(super) fn violated(&mut self, violation: Violation) {
-        if matches!(self.phase, Phase::Open | Phase::Closing) {
+        if self.phase == Phase::Open {
             self.output.purge_all();
             let text = alloc::string::ToString::to_string(&violation);
             self.send(&connection::Close::new(violation.reply_code(), shortened(&text)).into());
@@ -166,9 +175,9 @@ impl Connection {
 
     pub(super) fn fail_channels(&mut self, error: &ConnectionError) {
         let fault = Error::Connection(error.clone());
-        let Self { slots, output, events, timers, limits, blocked, .. } = self;
+        let Self { slots, output, events, timers, limits, assembling, blocked, .. } = self;
         for state in slots.iter_mut() {
-            let shared = Shared { output, events, timers, limits, blocked: *blocked };
+            let shared = Shared { output, events, timers, limits, assembling, blocked: *blocked };
             Channel { state, shared }.fail_with_connection(&fault);
         }
     }

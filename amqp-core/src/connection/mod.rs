@@ -37,7 +37,7 @@ use crate::{
     channel_id::ChannelId,
     config::{Config, Tuning},
     error::{Cause, ChannelError, ConnectionError, Error},
-    frame::{Decoder, Frame, PROTOCOL_HEADER},
+    frame::{Decoder, Frame, FrameKind, PROTOCOL_HEADER},
     method::{ReplyCode, channel as channel_method, connection},
     time::Instant,
     wire::{Misuse, Table},
@@ -61,8 +61,10 @@ pub struct Connection {
     /// Why the connection has ended.
     fault: Option<ConnectionError>,
     blocked: bool,
-    /// Whether anything was received since the last look at the clock.
-    heard: bool,
+    /// When something was received last.
+    heard_at: Instant,
+    /// Octets of messages that have come in part, on all channels.
+    assembling: usize,
     /// How much had left at the last look.
     written: u64,
     /// How much had left when output was last seen waiting.
@@ -93,7 +95,8 @@ impl Connection {
             timers,
             fault: None,
             blocked: false,
-            heard: false,
+            heard_at: now,
+            assembling: 0,
             written: 0,
             stalled_at: None,
             reading_paused: false,
@@ -105,11 +108,15 @@ impl Connection {
     /// Call it after every read, also while a frame is coming in pieces: every octet is a sign of life.
     pub fn receive(&mut self, input: &mut BytesMut, now: Instant) {
         self.tell_time(now);
-        self.heard |= !input.is_empty();
-        if self.phase == Phase::Greeting
-            && let Some(error) = not_a_frame(input)
-        {
-            self.end(error);
+        if !input.is_empty() {
+            self.heard_at = self.timers.now();
+        }
+        // Whoever does not start with a method frame is not speaking AMQP 0-9-1, and may never send a whole frame.
+        if self.phase == Phase::Greeting && input.first().is_some_and(|first| *first != FrameKind::Method as u8) {
+            match not_a_frame(input) {
+                Some(error) => self.end(error),
+                None => return,
+            }
         }
         while self.fault.is_none() {
             match self.decoder.whole_frames(input) {
@@ -124,8 +131,10 @@ impl Connection {
     /// Takes one frame, for a driver that decodes for itself.
     pub fn handle(&mut self, frame: Frame, now: Instant) {
         self.tell_time(now);
-        self.heard = true;
-        self.dispatch(frame);
+        self.heard_at = self.timers.now();
+        if self.fault.is_none() {
+            self.dispatch(frame);
+        }
     }
 
     /// The link has ended. Pass everything that was read to [`receive`](Self::receive) first: the reason is often in
@@ -202,7 +211,7 @@ impl Connection {
     pub fn pause_reading(&mut self, paused: bool, now: Instant) {
         self.tell_time(now);
         self.reading_paused = paused;
-        self.heard = true;
+        self.heard_at = self.timers.now();
     }
 }
 
@@ -227,9 +236,10 @@ impl Connection {
     ///
     /// The fault of the connection, or [`ChannelError::Closed`], for a channel that was [released](Self::release).
     pub fn channel(&mut self, id: ChannelId) -> Result<Channel<'_>, Error> {
-        let Self { slots, output, events, timers, limits, blocked, fault, .. } = self;
+        let Self { slots, output, events, timers, limits, assembling, blocked, fault, .. } = self;
+        let shared = Shared { output, events, timers, limits, assembling, blocked: *blocked };
         match slots.get_mut(id) {
-            Some(state) => Ok(Channel { state, shared: Shared { output, events, timers, limits, blocked: *blocked } }),
+            Some(state) => Ok(Channel { state, shared }),
             None => Err(fault.clone().map_or(ChannelError::Closed.into(), Error::Connection)),
         }
     }
@@ -321,6 +331,7 @@ fn limits(config: &Config, tuning: &Tuning) -> Limits {
     Limits {
         frame_max: usize::try_from(tuning.frame_max).unwrap_or(usize::MAX),
         message_size: config.message_size_limit,
+        assembly: config.assembly_limit,
         outbox: config.outbox_limit,
         oversized: config.oversized,
     }

@@ -155,7 +155,11 @@ impl Output {
 
     /// Queues the last frame, to leave when everything has that waits for no answer.
     pub(super) fn finish(&mut self, frame: Bytes) {
-        self.lanes.retain(|lane| lane.units.front().is_some_and(|unit| unit.after.is_empty()));
+        for lane in &mut self.lanes {
+            let leaving = lane.units.iter().take_while(|unit| unit.after.is_empty()).count();
+            lane.units.truncate(leaving);
+        }
+        self.lanes.retain(|lane| !lane.units.is_empty());
         self.count_lanes();
         self.last = Some(frame);
     }

@@ -19,39 +19,55 @@ use crate::{
 
 impl Channel<'_> {
     /// Takes a frame of this channel.
+    ///
+    /// Behind our close answers and returned messages still count: they come before close-ok. Deliveries do not, the
+    /// broker takes them back. Behind the broker's close only its answer to ours matters.
     pub(in crate::connection) fn receive(&mut self, frame: Frame) -> Result<(), Violation> {
-        if matches!(self.state.life, Life::Closing | Life::Closed) {
-            return self.receive_late(&frame);
-        }
-        let number = frame.channel;
-        match frame.kind {
-            FrameKind::Method => self.receive_method(frame),
-            FrameKind::Header => {
-                let limit = self.shared.limits.message_size as u64;
-                let header = frame.decode_header()?;
-                if header.class_id != basic::Deliver::ID.class {
-                    return Err(Violation::ContentHeader { channel: number });
-                }
-                let message = self.state.assembly.header(header, number, limit)?;
-                message.map_or(Ok(()), |message| self.deliver(message))
-            }
-            FrameKind::Body => {
-                let message = self.state.assembly.body(frame.payload, number)?;
-                message.map_or(Ok(()), |message| self.deliver(message))
-            }
-            FrameKind::Heartbeat => Err(Violation::Heartbeat),
+        match self.state.life {
+            Life::Closed => Ok(()),
+            Life::Closing if self.state.fault.is_some() => self.receive_last(&frame),
+            _ => match frame.kind {
+                FrameKind::Method => self.receive_method(frame),
+                FrameKind::Header => self.receive_header(&frame),
+                FrameKind::Body => self.receive_body(frame),
+                FrameKind::Heartbeat => Err(Violation::Heartbeat),
+            },
         }
     }
 
-    /// After our close only the end of the channel matters; after the end, nothing.
-    fn receive_late(&mut self, frame: &Frame) -> Result<(), Violation> {
-        if frame.kind != FrameKind::Method || self.state.life == Life::Closed {
+    fn receive_last(&mut self, frame: &Frame) -> Result<(), Violation> {
+        if frame.kind != FrameKind::Method || read_method_id(&mut Reader::new(&frame.payload))? != channel::CloseOk::ID
+        {
             return Ok(());
         }
-        match read_method_id(&mut Reader::new(&frame.payload))? {
-            channel::Close::ID | channel::CloseOk::ID => self.receive_any(frame.decode_method()?),
-            _ => Ok(()),
+        self.receive_any(frame.decode_method()?)
+    }
+
+    fn receive_header(&mut self, frame: &Frame) -> Result<(), Violation> {
+        let number = frame.channel;
+        let header = frame.decode_header()?;
+        if header.class_id != basic::Deliver::ID.class {
+            return Err(Violation::ContentHeader { channel: number });
         }
+        let size = header.body_size;
+        let message = self.state.assembly.header(header, number, self.shared.limits.message_size as u64)?;
+        if self.state.assembly.is_discarding() {
+            self.shared.events.push(Event::Oversized { channel: self.state.id, size });
+        }
+        message.map_or(Ok(()), |message| self.deliver(message))
+    }
+
+    fn receive_body(&mut self, frame: Frame) -> Result<(), Violation> {
+        let kept = self.state.assembly.kept();
+        let message = self.state.assembly.body(frame.payload, frame.channel)?;
+        let others = self.shared.assembling.saturating_sub(kept);
+        *self.shared.assembling = others.saturating_add(self.state.assembly.kept());
+        if *self.shared.assembling > self.shared.limits.assembly {
+            *self.shared.assembling = others;
+            let (channel, size) = (self.state.id, self.state.assembly.discard());
+            self.shared.events.push(Event::Oversized { channel, size });
+        }
+        message.map_or(Ok(()), |message| self.deliver(message))
     }
 
     fn receive_method(&mut self, frame: Frame) -> Result<(), Violation> {
@@ -90,6 +106,7 @@ impl Channel<'_> {
                 self.state.life = Life::Closed;
                 self.close_confirmed(&method);
             }
+            AnyMethod::ChannelFlow(_) | AnyMethod::BasicCancel(_) if self.state.life == Life::Closing => {}
             AnyMethod::ChannelFlow(flow) => {
                 self.state.paused = !flow.active;
                 self.reply(&channel::FlowOk::new(flow.active).into());
@@ -120,9 +137,13 @@ impl Channel<'_> {
         if !method.sent_by_server() {
             return Err(Violation::UnexpectedMethod { method: method.id(), channel: self.state.id.number() });
         }
-        let call = self.answered(method.id(), tag.as_ref())?;
+        let call = match self.answered(method.id(), tag.as_ref()) {
+            // Brokers answer for consumers that are gone.
+            Err(_) if tag.is_some() => return Ok(()),
+            call => call?,
+        };
         match &method {
-            AnyMethod::ChannelOpenOk(_) => self.state.life = Life::Open,
+            AnyMethod::ChannelOpenOk(_) if self.state.life == Life::Opening => self.state.life = Life::Open,
             AnyMethod::BasicCancelOk(ok) => self.state.consumers.retain(|consumer| consumer.tag != ok.consumer_tag),
             AnyMethod::BasicConsumeOk(ok) if call.abandoned => self.cancel_orphan(&ok.consumer_tag),
             _ => {}
@@ -146,7 +167,7 @@ impl Channel<'_> {
         let error = ChannelError::ClosedByBroker(close);
         let close_was_queued = self.shared.output.purge(number);
         self.state.barrier = None;
-        self.reply(&channel::CloseOk::new().into());
+        self.write_short(&channel::CloseOk::new().into());
         // Our close is on its way and will be answered, unless it never left.
         let awaits_close_ok = self.state.life == Life::Closing && !close_was_queued;
         self.state.life = if awaits_close_ok { Life::Closing } else { Life::Closed };
@@ -214,7 +235,9 @@ impl Channel<'_> {
         let consumer = self.state.consumers.iter().find(|consumer| consumer.tag.as_short_str() == tag);
         let (no_ack, orphan) = consumer.map_or((false, true), |consumer| (consumer.no_ack, consumer.orphan));
         let delivery_tag = content.envelope.delivery_tag;
-        if orphan {
+        if self.state.life == Life::Closing {
+            // The broker takes it back.
+        } else if orphan {
             // It was on its way when its consumer ended: another consumer shall have it.
             self.give_back(delivery_tag, no_ack);
         } else if let Some(message) = self.message_or_settle(content, no_ack) {
@@ -253,11 +276,7 @@ impl Channel<'_> {
     }
 
     fn message(&mut self, content: Content) -> Option<Message> {
-        let channel = self.state.id;
-        if content.body.is_none() {
-            self.shared.events.push(Event::Oversized { channel, size: content.size });
-        }
-        Some(Message::new(channel, content.envelope, content.properties, content.body?))
+        Some(Message::new(self.state.id, content.envelope, content.properties, content.body?))
     }
 
     fn give_back(&mut self, delivery_tag: u64, no_ack: bool) {
@@ -291,8 +310,15 @@ impl Channel<'_> {
         Violation::UnexpectedReply { method, channel: self.state.id.number() }
     }
 
-    /// Sends what the protocol owes the broker. These methods are a few octets each and always fit a frame.
+    /// Sends what the protocol owes the broker, unless our close was sent.
     fn reply(&mut self, method: &AnyMethod) {
+        if self.state.life != Life::Closing {
+            self.write_short(method);
+        }
+    }
+
+    /// Writes a method of a few octets, which always fits a frame.
+    fn write_short(&mut self, method: &AnyMethod) {
         let after = self.state.barrier;
         let fits = self.write(method, after.as_slice());
         debug_assert!(fits.is_ok(), "{method:?} fits a frame");

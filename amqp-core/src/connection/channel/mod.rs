@@ -90,6 +90,7 @@ pub(super) struct State {
 pub(super) struct Limits {
     pub(super) frame_max: usize,
     pub(super) message_size: usize,
+    pub(super) assembly: usize,
     pub(super) outbox: usize,
     pub(super) oversized: Oversized,
 }
@@ -100,6 +101,8 @@ pub(super) struct Shared<'a> {
     pub(super) events: &'a mut Events,
     pub(super) timers: &'a mut Timers,
     pub(super) limits: &'a Limits,
+    /// Octets of messages that have come in part, on all channels.
+    pub(super) assembling: &'a mut usize,
     pub(super) blocked: bool,
 }
 
@@ -200,8 +203,8 @@ impl Channel<'_> {
         {
             return Err(Misuse::UnnamedWithoutReply.into());
         }
-        let after = self.state.barrier;
-        self.write(&method, after.as_slice())?;
+        let after = self.waits_for(&method);
+        self.write(&method, &after)?;
         self.sent(&method);
         Ok(())
     }
@@ -278,6 +281,7 @@ impl Channel<'_> {
             }
         }
         self.state.consumers.clear();
+        *self.shared.assembling = self.shared.assembling.saturating_sub(self.state.assembly.kept());
         self.state.assembly = Assembly::default();
     }
 
@@ -309,12 +313,7 @@ impl Channel<'_> {
             return Err(Misuse::TooManyCalls { limit: MAX_PENDING_CALLS }.into());
         }
         let method = self.checked(method)?;
-        // RabbitMQ crashes the channel when a cancel overtakes the consume it is about.
-        let consume = match &method {
-            AnyMethod::BasicCancel(cancel) => self.state.calls.consume(&cancel.consumer_tag),
-            _ => None,
-        };
-        let after: Vec<CallId> = self.state.barrier.into_iter().chain(consume).collect();
+        let after = self.waits_for(&method);
         self.write(&method, &after)?;
         let call = self.enqueue(&method, reply);
         if matches!(method, AnyMethod::TxCommit(_) | AnyMethod::TxRollback(_)) {
@@ -336,6 +335,16 @@ impl Channel<'_> {
         self.write(&close, after.as_slice())?;
         self.state.life = Life::Closing;
         Ok(self.enqueue(&close, channel::CloseOk::ID))
+    }
+
+    /// The calls that must be answered before this may leave: an unfinished commit or rollback, and for a cancel the
+    /// consume that it is about, because RabbitMQ crashes the channel when the cancel is there first.
+    fn waits_for(&self, method: &AnyMethod) -> Vec<CallId> {
+        let consume = match method {
+            AnyMethod::BasicCancel(cancel) => self.state.calls.consume(&cancel.consumer_tag),
+            _ => None,
+        };
+        self.state.barrier.into_iter().chain(consume).collect()
     }
 
     fn abandon_all(&mut self) {
