@@ -59,12 +59,42 @@ pub struct Close {
     pub text: String,
     /// The method that the broker blames; none if it blames no method, as after a consumer timeout.
     pub method: Option<MethodId>,
+    /// The publish that the broker blames, if it blames one and that can be told.
+    pub culprit: Option<Culprit>,
+}
+
+/// A publish for which the broker closed the channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Culprit {
+    /// Its number on the channel: the first publish is 1.
+    pub number: u64,
+    /// The exchange that it was published to.
+    pub exchange: ShortString,
+    /// Its routing key, if that is known.
+    pub routing_key: Option<ShortString>,
+    /// How many publishes behind it the broker discarded with it.
+    pub discarded: u64,
+}
+
+impl fmt::Display for Culprit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "publish {} to exchange {:?}", self.number, self.exchange)?;
+        if let Some(routing_key) = &self.routing_key {
+            write!(f, " with routing key {routing_key:?}")?;
+        }
+        match self.discarded {
+            0 => Ok(()),
+            1 => f.write_str(", and the one behind it is lost"),
+            count => write!(f, ", and the {count} behind it are lost"),
+        }
+    }
 }
 
 impl Close {
     pub(crate) fn new(code: ReplyCode, text: &[u8], class: u16, method: u16) -> Self {
         let blamed = (class != 0).then_some(MethodId::new(class, method));
-        Self { code, text: String::from_utf8_lossy(text).into_owned(), method: blamed }
+        Self { code, text: String::from_utf8_lossy(text).into_owned(), method: blamed, culprit: None }
     }
 }
 
@@ -75,9 +105,10 @@ impl fmt::Display for Close {
             Some(name) if self.text.starts_with(name) => write!(f, "{} {}", self.code.0, self.text)?,
             _ => write!(f, "{} {}", self.code, self.text)?,
         }
-        match self.method {
-            Some(method) => write!(f, " ({method})"),
-            None => Ok(()),
+        match (&self.culprit, self.method) {
+            (Some(culprit), Some(method)) => write!(f, " ({method}: {culprit})"),
+            (None, Some(method)) => write!(f, " ({method})"),
+            (_, None) => Ok(()),
         }
     }
 }

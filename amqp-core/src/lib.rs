@@ -111,8 +111,8 @@ pub mod wire;
 pub use self::{
     channel_id::ChannelId,
     config::{Config, Tuning},
-    connection::{Answer, CallId, Channel, Confirm, Connection, Event, Outbox, Pending, Receipt},
-    error::{Cause, ChannelError, Close, ConnectionError, Error, Violation},
+    connection::{Answer, CallId, Channel, Connection, Event, Outbox, Outcome, Pending, Receipt, Settled},
+    error::{Cause, ChannelError, Close, ConnectionError, Culprit, Error, Violation},
     message::{Delivery, Got, Message, Payload, Publish, Returned},
     time::Instant,
     uri::Uri,

@@ -168,7 +168,7 @@ fn a_return_and_a_nack_are_no_faults() {
     peer.send(1, basic::Return::new(ReplyCode::NO_ROUTE, "NO_ROUTE", "", "nobody"));
     peer.send_frames(&content(1, ""));
     peer.send_frames(&[method_frame(1, basic::Ack::new(1)), method_frame(1, basic::Nack::new(2))]);
-    assert_eq!(told(&peer.events()), ["1 returned 312: ", "1 ack 1", "1 nack 2"]);
+    assert_eq!(told(&peer.events()), ["1 1..=1 returned 312", "1 2..=2 nacked"]);
     assert_eq!(peer.channel(id).check(), Ok(()));
 }
 

@@ -5,7 +5,10 @@
 
 use alloc::{collections::VecDeque, string::String};
 
-use super::pending::Answer;
+use super::{
+    outcome::{Outcome, Settled},
+    pending::Answer,
+};
 use crate::{
     channel_id::ChannelId,
     error::{ChannelError, ConnectionError},
@@ -25,8 +28,8 @@ pub enum Event {
     Delivery(Delivery),
     /// A mandatory message reached no queue.
     Returned(Returned),
-    /// The broker took, or refused, what was published on a channel in confirm mode.
-    Confirm(Confirm),
+    /// Publishes on a channel in confirm mode have ended.
+    Settled(Settled),
     /// The broker ended a consumer, mostly because its queue was deleted.
     ConsumerCancelled {
         /// The channel of the consumer.
@@ -67,20 +70,6 @@ pub enum Event {
     Closed(ConnectionError),
 }
 
-/// An acknowledgement from the broker to the publisher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Confirm {
-    /// The channel that was published on.
-    pub channel: ChannelId,
-    /// The number of the publish: the first on the channel after `confirm.select` is 1.
-    pub delivery_tag: u64,
-    /// Whether all unconfirmed publishes up to that number are meant.
-    pub multiple: bool,
-    /// True if the broker has taken them, false if it could not.
-    pub ack: bool,
-}
-
 /// What an event costs beside the octets of its message: about its own size in memory.
 const EVENT_COST: usize = 256;
 
@@ -94,6 +83,10 @@ impl Events {
     pub(super) fn push(&mut self, event: Event) {
         self.octets = self.octets.saturating_add(cost(&event));
         self.queue.push_back(event);
+    }
+
+    pub(super) fn extend(&mut self, events: impl IntoIterator<Item = Event>) {
+        events.into_iter().for_each(|event| self.push(event));
     }
 
     pub(super) fn pop(&mut self) -> Option<Event> {
@@ -113,6 +106,7 @@ fn cost(event: &Event) -> usize {
     let octets = match event {
         Event::Delivery(delivery) => message(delivery),
         Event::Returned(returned) => message(returned),
+        Event::Settled(Settled { outcome: Outcome::Returned(returned), .. }) => message(returned),
         Event::Answer(answer) => answer.message().map_or(0, message),
         _ => 0,
     };

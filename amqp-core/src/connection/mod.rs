@@ -10,6 +10,7 @@ mod content;
 mod dispatch;
 mod event;
 mod outbox;
+mod outcome;
 mod output;
 mod pending;
 mod phase;
@@ -20,9 +21,10 @@ use alloc::string::String;
 use bytes::BytesMut;
 
 pub use self::{
-    channel::{Channel, Receipt},
-    event::{Confirm, Event},
+    channel::{Channel, Receipt, Window},
+    event::Event,
     outbox::Outbox,
+    outcome::{Outcome, Outcomes, Settled},
     pending::{Answer, CallId, MAX_PENDING_CALLS, Pending, Reply},
 };
 use self::{

@@ -319,7 +319,8 @@ mod tests {
             let rest = octets.split_off(size);
             match first {
                 3 => {
-                    shown.push_str(&alloc::format!(" {}:{} ", octets[2], String::from_utf8_lossy(&octets[7..size - 1])))
+                    let text = String::from_utf8_lossy(&octets[7..size - 1]);
+                    shown.push_str(&alloc::format!(" {}:{text} ", octets[2]));
                 }
                 octet => shown.push(char::from(octet)),
             }

@@ -142,6 +142,8 @@ pub(super) struct Call {
     pub(super) deadline: Option<Instant>,
     /// Whether a fetched message is settled already.
     pub(super) no_ack: bool,
+    /// How many messages had been published on the channel: the answer proves that they were carried out.
+    pub(super) published: u64,
     pub(super) abandoned: bool,
 }
 

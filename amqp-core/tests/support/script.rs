@@ -1,6 +1,6 @@
 //! Errors and events, taken apart for comparison.
 
-use amqp_core::{ChannelError, ConnectionError, Error, Event, method::ReplyCode};
+use amqp_core::{ChannelError, ConnectionError, Error, Event, Outcome, method::ReplyCode};
 
 /// The code with which the broker closed the channel, if that is the error.
 pub(crate) fn soft_code(error: &Error) -> Option<ReplyCode> {
@@ -43,13 +43,18 @@ fn tell(event: &Event) -> String {
             message.reply_code().0,
             message.body_str().unwrap_or("not UTF-8")
         ),
-        Event::Confirm(confirm) => format!(
-            "{} {} {}{}",
-            confirm.channel,
-            if confirm.ack { "ack" } else { "nack" },
-            confirm.delivery_tag,
-            if confirm.multiple { " and before" } else { "" }
-        ),
+        Event::Settled(settled) => {
+            let (channel, numbers) = (settled.channel, &settled.delivery_tags);
+            match &settled.outcome {
+                Outcome::Acked => format!("{channel} {numbers:?} acked"),
+                Outcome::Nacked => format!("{channel} {numbers:?} nacked"),
+                Outcome::Returned(message) => format!("{channel} {numbers:?} returned {}", message.reply_code().0),
+                Outcome::Rejected(_) => format!("{channel} {numbers:?} rejected"),
+                Outcome::NotExecuted(_) => format!("{channel} {numbers:?} not executed"),
+                Outcome::Unknown(_) => format!("{channel} {numbers:?} unknown"),
+                other => format!("{channel} {numbers:?} {other:?}"),
+            }
+        }
         Event::ConsumerCancelled { channel, consumer_tag } => format!("{channel} cancelled {consumer_tag}"),
         Event::Flow { channel, active } => format!("{channel} flow {active}"),
         Event::Blocked { reason } => format!("blocked: {reason}"),

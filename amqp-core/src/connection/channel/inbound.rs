@@ -1,5 +1,7 @@
 //! What the broker sends on one channel.
 
+use alloc::boxed::Box;
+
 use bytes::Bytes;
 
 use super::{Channel, Life, Mode};
@@ -7,7 +9,8 @@ use crate::{
     config::Oversized,
     connection::{
         content::{Announced, Content},
-        event::{Confirm, Event},
+        event::Event,
+        outcome::{Outcome, Settled},
         pending::{Answer, Body, Call},
     },
     error::{ChannelError, Close, Error, Violation},
@@ -163,7 +166,8 @@ impl Channel<'_> {
             return;
         }
         let number = self.state.id.number();
-        let close = Close::new(close.reply_code, close.reply_text.as_bytes(), close.class_id, close.method_id);
+        let mut close = Close::new(close.reply_code, close.reply_text.as_bytes(), close.class_id, close.method_id);
+        close.culprit = self.state.ledger.culprit(&close);
         let error = ChannelError::ClosedByBroker(close);
         let close_was_queued = self.shared.output.purge(number);
         self.state.barrier = None;
@@ -177,6 +181,7 @@ impl Channel<'_> {
 
     /// The answer to our close. Calls that were pipelined in front of it and never answered end with it.
     fn close_confirmed(&mut self, method: &AnyMethod) {
+        self.end_publishes(&ChannelError::Closed.into());
         for call in self.state.calls.drain() {
             let body = match call.reply {
                 channel::CloseOk::ID => Ok(Body::Method(method.clone())),
@@ -203,10 +208,24 @@ impl Channel<'_> {
     }
 
     fn confirmed(&mut self, delivery_tag: u64, multiple: bool, ack: bool) -> Result<(), Violation> {
-        match self.state.mode {
-            Mode::Confirms { published } if delivery_tag <= published && (multiple || delivery_tag > 0) => {
-                let channel = self.state.id;
-                self.shared.events.push(Event::Confirm(Confirm { channel, delivery_tag, multiple, ack }));
+        let (channel, events) = (self.state.id, &mut *self.shared.events);
+        let settled = |delivery_tags, returned: Option<Returned>| {
+            let outcome = match returned {
+                Some(returned) => Outcome::Returned(Box::new(returned)),
+                None if ack => Outcome::Acked,
+                None => Outcome::Nacked,
+            };
+            events.push(Event::Settled(Settled { channel, delivery_tags, outcome }));
+        };
+        match &mut self.state.mode {
+            Mode::Confirms { before, confirms } if delivery_tag <= confirms.published() => {
+                match (multiple, delivery_tag) {
+                    (false, 0) => return Err(self.unexpected_reply(basic::Ack::ID)),
+                    (false, _) => confirms.settle_one(delivery_tag, settled),
+                    (true, 0) => confirms.settle_up_to(confirms.published(), settled),
+                    (true, _) => confirms.settle_up_to(delivery_tag, settled),
+                }
+                self.state.ledger.prove(before.saturating_add(confirms.first()).saturating_sub(1));
                 Ok(())
             }
             _ => Err(self.unexpected_reply(if ack { basic::Ack::ID } else { basic::Nack::ID })),
@@ -218,7 +237,7 @@ impl Channel<'_> {
         match content.announced {
             Announced::Returned => {
                 if let Some(message) = self.message(content) {
-                    self.shared.events.push(Event::Returned(Returned::new(message)));
+                    self.take_returned(Returned::new(message));
                 }
                 Ok(())
             }
@@ -228,6 +247,15 @@ impl Channel<'_> {
             }
             Announced::Got => self.deliver_to_call(content),
         }
+    }
+
+    /// In confirm mode a message that came back is the outcome of its publish, otherwise it stands for itself.
+    fn take_returned(&mut self, returned: Returned) {
+        let unmatched = match &mut self.state.mode {
+            Mode::Confirms { confirms, .. } => confirms.returned(returned),
+            _ => Some(returned),
+        };
+        self.shared.events.extend(unmatched.map(Event::Returned));
     }
 
     fn deliver_to_consumer(&mut self, content: Content) {
@@ -296,6 +324,7 @@ impl Channel<'_> {
     fn answered(&mut self, reply: MethodId, tag: Option<&ShortString>) -> Result<Call, Violation> {
         let call = self.state.calls.answered_by(reply, tag.map(ShortString::as_short_str));
         let call = call.ok_or_else(|| self.unexpected_reply(reply))?;
+        self.state.ledger.prove(call.published);
         self.shared.timers.end_call(call.id, self.state.id, call.deadline);
         Ok(call)
     }

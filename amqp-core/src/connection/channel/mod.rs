@@ -8,11 +8,15 @@
 //! A fault is kept from the moment it arrives: it answers every call that waits, and then every later operation. A
 //! command that fails leaves everything as it was.
 
+mod confirms;
 mod inbound;
+mod ledger;
 mod publish;
 
-use alloc::{format, vec::Vec};
+use alloc::{boxed::Box, format, vec::Vec};
 
+pub use self::publish::{Receipt, Window};
+use self::{confirms::Confirms, ledger::Ledger};
 use super::{
     content::Assembly,
     event::{Event, Events},
@@ -46,12 +50,13 @@ pub(super) enum Life {
 }
 
 /// Whether publishes are confirmed, transacted, or neither.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Mode {
     Plain,
-    /// Publishes are numbered; this many so far.
+    /// Publishes are numbered from 1; that many came before.
     Confirms {
-        published: u64,
+        before: u64,
+        confirms: Box<Confirms>,
     },
     Transactions,
 }
@@ -81,6 +86,8 @@ pub(super) struct State {
     consumers: Vec<Consumer>,
     consumers_made: u64,
     mode: Mode,
+    ledger: Ledger,
+    window: Window,
     /// The broker asked for a pause in publishing.
     paused: bool,
 }
@@ -116,14 +123,6 @@ pub struct Channel<'a> {
     pub(super) shared: Shared<'a>,
 }
 
-/// What became of a publish when it was queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Receipt {
-    /// In confirm mode, the number by which the broker will confirm it; the first is 1.
-    pub delivery_tag: Option<u64>,
-}
-
 impl State {
     pub(super) fn new(id: ChannelId) -> Self {
         Self {
@@ -138,6 +137,8 @@ impl State {
             consumers: Vec::new(),
             consumers_made: 0,
             mode: Mode::Plain,
+            ledger: Ledger::default(),
+            window: Window::default(),
             paused: false,
         }
     }
@@ -273,6 +274,7 @@ impl Channel<'_> {
     /// The end of the channel: answers all who wait and keeps the fault for all who come.
     pub(super) fn fail(&mut self, fault: &Error) {
         let fault = self.state.fault.get_or_insert_with(|| fault.clone()).clone();
+        self.end_publishes(&fault);
         for call in self.state.calls.drain() {
             self.shared.timers.end_call(call.id, self.state.id, call.deadline);
             if !call.abandoned {
@@ -362,7 +364,9 @@ impl Channel<'_> {
         };
         let no_ack = matches!(method, AnyMethod::BasicGet(get) if get.no_ack);
         let request = method.id();
-        self.state.calls.push(Call { id, request, reply, consumer_tag, deadline: None, no_ack, abandoned: false });
+        let published = self.state.ledger.published();
+        let (deadline, abandoned) = (None, false);
+        self.state.calls.push(Call { id, request, reply, consumer_tag, deadline, no_ack, published, abandoned });
         id
     }
 
@@ -379,7 +383,7 @@ impl Channel<'_> {
             AnyMethod::BasicRecover(recover) if !recover.requeue => {
                 return Err(Misuse::NotImplemented("basic.recover without requeue"));
             }
-            AnyMethod::ConfirmSelect(_) if self.state.mode == Mode::Transactions => {
+            AnyMethod::ConfirmSelect(_) if matches!(self.state.mode, Mode::Transactions) => {
                 return Err(Misuse::ConfirmsAndTransactions);
             }
             AnyMethod::TxSelect(_) if matches!(self.state.mode, Mode::Confirms { .. }) => {
@@ -400,8 +404,9 @@ impl Channel<'_> {
                 self.state.consumers.push(Consumer { tag, no_ack, orphan: false });
             }
             AnyMethod::BasicCancel(cancel) if cancel.is_nowait() => self.orphan(&cancel.consumer_tag),
-            AnyMethod::ConfirmSelect(_) if self.state.mode == Mode::Plain => {
-                self.state.mode = Mode::Confirms { published: 0 };
+            AnyMethod::ConfirmSelect(_) if matches!(self.state.mode, Mode::Plain) => {
+                let before = self.state.ledger.published();
+                self.state.mode = Mode::Confirms { before, confirms: Box::default() };
             }
             AnyMethod::TxSelect(_) => self.state.mode = Mode::Transactions,
             _ => {}

@@ -3,10 +3,16 @@
 //! Small bodies are copied behind their header, in one buffer with everything else; large ones are cut into frames
 //! without a copy, as they leave.
 
+use alloc::boxed::Box;
+
 use bytes::BytesMut;
 
-use super::{Channel, Mode, Receipt};
+use super::{Channel, Mode, confirms::Confirms};
 use crate::{
+    connection::{
+        event::Event,
+        outcome::{Outcome, Settled},
+    },
     error::Error,
     frame::{FRAME_END, FRAME_OVERHEAD, FrameKind},
     message::{Payload, Publish},
@@ -21,33 +27,128 @@ const FLATTENED: usize = 16 * 1024;
 /// The octets of a publish that are neither names, properties nor body: three frames with their fixed parts.
 const FIXED_SIZE: usize = 64;
 
+/// What became of a publish when it was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// In confirm mode, the number by which the broker will confirm it; the first is 1.
+    pub delivery_tag: Option<u64>,
+}
+
+/// How much may be unconfirmed on a channel in confirm mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Window {
+    /// How many publishes.
+    pub count: usize,
+    /// How many octets, counted as the bodies and 64 for each publish.
+    pub octets: usize,
+}
+
+impl Window {
+    /// A window of so many publishes, of any size.
+    pub fn count(count: usize) -> Self {
+        Self { count, octets: usize::MAX }
+    }
+
+    /// As many publishes as have so many octets together; a single larger one is let through.
+    pub fn octets(octets: usize) -> Self {
+        Self { count: usize::MAX, octets }
+    }
+}
+
+impl Default for Window {
+    /// No limit.
+    fn default() -> Self {
+        Self { count: usize::MAX, octets: usize::MAX }
+    }
+}
+
 impl Channel<'_> {
     /// Queues a message.
     ///
     /// # Errors
     ///
     /// The fault of the channel or connection, if there is one; [`Misuse`] for a message that cannot be sent;
-    /// [`Error::WouldBlock`] when [`Config::outbox_limit`](crate::Config::outbox_limit) is reached or the broker asked
-    /// for a pause. Nothing is sent then, and no number is used up.
+    /// [`Error::WouldBlock`] when [`Config::outbox_limit`](crate::Config::outbox_limit) or the [window](Self::set_window)
+    /// of unconfirmed publishes is reached, or the broker asked for a pause. Nothing is sent then, and no number is used up.
     pub fn publish(&mut self, publish: Publish<'_>) -> Result<Receipt, Error> {
         self.ready()?;
         let size = publish.body.len();
         if size > self.shared.limits.message_size {
             return Err(Misuse::BodyTooLarge { size, limit: self.shared.limits.message_size }.into());
         }
-        let queued = self.shared.output.octets();
-        if self.state.paused || queued > 0 && queued.saturating_add(size) > self.shared.limits.outbox {
+        if !self.has_room(size) {
             return Err(Error::WouldBlock);
         }
         self.queue_message(&publish)?;
+        self.state.ledger.publish(&publish);
         let delivery_tag = match &mut self.state.mode {
-            Mode::Confirms { published } => {
-                *published = published.saturating_add(1);
-                Some(*published)
-            }
+            Mode::Confirms { confirms, .. } => Some(confirms.publish(&publish)),
             _ => None,
         };
         Ok(Receipt { delivery_tag })
+    }
+
+    /// Limits what may be unconfirmed in confirm mode: publishing fails with [`Error::WouldBlock`] beyond it.
+    pub fn set_window(&mut self, window: Window) {
+        self.state.window = window;
+    }
+
+    /// How many publishes are unconfirmed; 0 if the channel is not in confirm mode.
+    pub fn unconfirmed(&self) -> usize {
+        self.confirms().map_or(0, Confirms::unsettled)
+    }
+
+    /// Whether this publish is unconfirmed.
+    pub fn is_unconfirmed(&self, delivery_tag: u64) -> bool {
+        self.confirms().is_some_and(|confirms| confirms.is_unsettled(delivery_tag))
+    }
+
+    fn confirms(&self) -> Option<&Confirms> {
+        match &self.state.mode {
+            Mode::Confirms { confirms, .. } => Some(confirms),
+            _ => None,
+        }
+    }
+
+    /// Whether a body of this size may be queued now. Into what is empty anything may.
+    fn has_room(&self, size: usize) -> bool {
+        let queued = self.shared.output.octets();
+        let window = self.state.window;
+        let fits_window = |confirms: &Confirms| {
+            let octets = confirms.unsettled_octets();
+            confirms.unsettled() < window.count && (octets == 0 || octets.saturating_add(size) <= window.octets)
+        };
+        !self.state.paused
+            && (queued == 0 || queued.saturating_add(size) <= self.shared.limits.outbox)
+            && self.confirms().is_none_or(fits_window)
+    }
+
+    /// The channel has ended: every unsettled publish ends in what is known about it.
+    pub(super) fn end_publishes(&mut self, fault: &Error) {
+        let Mode::Confirms { before, confirms } = &mut self.state.mode else { return };
+        // Behind the rejected publish nothing was carried out. In front of it, or if none was rejected, nobody knows.
+        let culprit = fault.close().and_then(|close| close.culprit.as_ref());
+        let rejected = culprit.map_or(u64::MAX, |culprit| culprit.number.saturating_sub(*before));
+        let (channel, events) = (self.state.id, &mut *self.shared.events);
+        confirms.settle_up_to(u64::MAX, |range, returned| {
+            let (first, last) = range.into_inner();
+            let pieces = [
+                (first, last.min(rejected.saturating_sub(1)), Outcome::Unknown(fault.clone())),
+                (first.max(rejected), last.min(rejected), Outcome::Rejected(fault.clone())),
+                (first.max(rejected.saturating_add(1)), last, Outcome::NotExecuted(fault.clone())),
+            ];
+            match returned {
+                Some(returned) => {
+                    let outcome = Outcome::Returned(Box::new(returned));
+                    events.push(Event::Settled(Settled { channel, delivery_tags: first..=last, outcome }));
+                }
+                None => events.extend(pieces.into_iter().filter(|(first, last, _)| first <= last).map(
+                    |(first, last, outcome)| Event::Settled(Settled { channel, delivery_tags: first..=last, outcome }),
+                )),
+            }
+        });
     }
 
     fn queue_message(&mut self, publish: &Publish<'_>) -> Result<(), Misuse> {
