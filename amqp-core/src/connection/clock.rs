@@ -20,9 +20,16 @@ impl Connection {
         }
     }
 
-    pub(super) fn start_watching(&mut self) {
+    /// The limits are agreed: from here on RabbitMQ wants to hear something.
+    pub(super) fn start_heartbeats(&mut self) {
         if self.tuning.heartbeat > 0 {
             self.timers.set(Timer::SendHeartbeat, self.heartbeats(0.25));
+        }
+    }
+
+    /// The connection is open: from here on we want to hear something too.
+    pub(super) fn start_watching(&mut self) {
+        if self.tuning.heartbeat > 0 {
             self.timers.set(Timer::ExpectHeartbeat, self.heartbeats(2.0));
         }
         self.expect_output();

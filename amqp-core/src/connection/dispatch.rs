@@ -118,6 +118,7 @@ impl Connection {
             (Ok(tune_ok), Ok(open)) => {
                 self.output.write_raw(&tune_ok);
                 self.output.write_raw(&open);
+                self.start_heartbeats();
             }
             (Err(misuse), _) | (_, Err(misuse)) => self.end(ConnectionError::Misuse(misuse)),
         }

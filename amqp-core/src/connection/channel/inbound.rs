@@ -16,7 +16,7 @@ use crate::{
     error::{ChannelError, Close, Error, Violation},
     frame::{Frame, FrameKind, read_method_id},
     message::{Delivery, Envelope, Got, Message, Returned},
-    method::{AnyMethod, Method, MethodId, basic, channel},
+    method::{AnyMethod, Method, MethodId, basic, channel, connection},
     wire::{Malformed, Reader, ShortString},
 };
 
@@ -137,7 +137,7 @@ impl Channel<'_> {
             AnyMethod::BasicCancelOk(ok) => Some(ok.consumer_tag.clone()),
             _ => None,
         };
-        if !method.sent_by_server() {
+        if !method.sent_by_server() || method.id().class == connection::Start::ID.class {
             return Err(Violation::UnexpectedMethod { method: method.id(), channel: self.state.id.number() });
         }
         let call = match self.answered(method.id(), tag.as_ref()) {
@@ -280,7 +280,9 @@ impl Channel<'_> {
             self.give_back(delivery_tag, call.no_ack);
             return Ok(());
         }
-        let limit = self.shared.limits.message_size as u64;
+        // What is within the limit of a message has met that of all together.
+        let limits = [self.shared.limits.message_size as u64, self.shared.limits.assembly as u64];
+        let limit = limits.into_iter().find(|limit| size > *limit).unwrap_or(limits[0]);
         let body = match self.message_or_settle(content, call.no_ack) {
             Some(message) => Ok(Body::Got(Some(Got::new(message, call.no_ack)))),
             None => Err(ChannelError::MessageTooLarge { size, limit }.into()),
