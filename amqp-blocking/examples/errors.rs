@@ -10,10 +10,10 @@ use amqp_blocking::{
     Channel, Error, Publish,
     method::{basic, channel, queue},
 };
-use amqp_test::broker::EmbeddedBroker;
+use amqp_test::example::ExampleBroker;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let broker = EmbeddedBroker::unless_given("AMQP_URL")?;
+    let broker = ExampleBroker::start()?;
     let connection = amqp_blocking::connect(broker.uri())?;
 
     println!("A synchronous method fails where it is called.");

@@ -11,21 +11,21 @@ use amqp_blocking::{
     Publish,
     method::{basic, queue},
 };
-use amqp_test::broker::EmbeddedBroker;
+use amqp_test::example::ExampleBroker;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let broker = EmbeddedBroker::unless_given("AMQP_URL")?;
+    let broker = ExampleBroker::start()?;
 
     let connection = amqp_blocking::connect(broker.uri())?;
     let channel = connection.open_channel()?;
     channel.call(queue::Declare::new("hello"))?;
     channel.publish(Publish::new("", "hello").body("Hello world!"))?;
 
-    for delivery in channel.consume(basic::Consume::new("hello"))? {
+    // Without take() it would wait for more.
+    for delivery in channel.consume(basic::Consume::new("hello"))?.take(1) {
         let delivery = delivery?;
         println!("received: {}", delivery.body_str()?);
         delivery.ack()?;
-        break; // one message was published
     }
     connection.close()?;
     Ok(())

@@ -1,14 +1,24 @@
 //! Channels: where everything but connecting happens.
 
-use std::{collections::VecDeque, fmt, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use amqp_core::{
-    ChannelError, ChannelId, Error, Publish, Receipt, Returned,
-    method::{OneWay, Request, basic},
+    ChannelError, ChannelId, Error, Publish, Returned,
+    method::{OneWay, Request, basic, channel},
     wire::ShortString,
 };
 
-use crate::{Consumer, Delivery, connection::Owner, consumer::Mailbox, link::cost};
+use crate::{
+    Confirm, Consumer, Delivery,
+    connection::Owner,
+    consumer::Mailbox,
+    link::{Link, cost},
+};
 
 /// One channel of a connection.
 ///
@@ -49,7 +59,7 @@ impl Channel {
     /// What the broker answers instead of a reply; an error of an earlier operation that had no answer of its own;
     /// [`ChannelError::NoReply`] if the time is up; [`Misuse`](amqp_core::Misuse) for a request that cannot be sent.
     pub fn call<R: Request>(&self, request: R) -> Result<R::Reply, Error> {
-        self.0.owner.link.call(|state| state.core.channel(self.0.id)?.call(request))
+        self.link().call(|state| state.core.channel(self.id())?.call(request))
     }
 
     /// Sends a method that has no answer: an acknowledgement, or a request made silent by `nowait()`.
@@ -59,29 +69,49 @@ impl Channel {
     /// The fault of the channel or connection, if there is one already. If the broker refuses the method, a later
     /// operation reports that.
     pub fn send<M: OneWay>(&self, method: M) -> Result<(), Error> {
-        self.0.owner.link.with(|state| state.core.channel(self.0.id)?.send(method))
+        self.link().with(|state| state.core.channel(self.id())?.send(method))
     }
 
-    /// Publishes a message and returns when it is queued, or waits while too much is queued, at most
-    /// [`Config::call_timeout`](amqp_core::Config::call_timeout).
+    /// Publishes a message and returns when it is queued, or waits while too much is queued or unconfirmed, at most
+    /// [`Config::call_timeout`](amqp_core::Config::call_timeout). In confirm mode the result can be waited for.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send); [`Error::WouldBlock`] if there was no room in time.
-    pub fn publish(&self, publish: Publish<'_>) -> Result<Receipt, Error> {
-        let link = &self.0.owner.link;
-        let attempt = link.with(|state| state.core.channel(self.0.id)?.publish(publish.clone()));
-        if attempt != Err(Error::WouldBlock) {
+    pub fn publish(&self, publish: Publish<'_>) -> Result<Confirm, Error> {
+        let attempt = self.try_publish(publish.clone());
+        if !matches!(attempt, Err(Error::WouldBlock)) {
             return attempt;
         }
-        let deadline = Instant::now() + link.lock().core.config().call_timeout;
-        let queued = link.wait_for(deadline, |state| {
-            let attempt = state.core.channel(self.0.id).and_then(|mut channel| channel.publish(publish.clone()));
+        let link = self.link();
+        let queued = link.wait_for(Instant::now() + self.call_timeout(), |state| {
+            let attempt = state.core.channel(self.id()).and_then(|mut channel| channel.publish(publish.clone()));
             (attempt != Err(Error::WouldBlock)).then_some(attempt)
         });
         // What was queued while waiting still has to leave.
         link.with(|_| ());
-        queued.unwrap_or(Err(Error::WouldBlock))
+        let receipt = queued.unwrap_or(Err(Error::WouldBlock))?;
+        Ok(Confirm::new(self.clone(), receipt.delivery_tag))
+    }
+
+    /// As [`publish`](Self::publish), without ever waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); [`Error::WouldBlock`] if there is no room.
+    pub fn try_publish(&self, publish: Publish<'_>) -> Result<Confirm, Error> {
+        let receipt = self.link().with(|state| state.core.channel(self.id())?.publish(publish))?;
+        Ok(Confirm::new(self.clone(), receipt.delivery_tag))
+    }
+
+    /// A round trip without side effects. When it succeeds, everything sent before has been carried out: "no error" is a
+    /// fact.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), the fault of an earlier operation above all.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.call(channel::Flow::new(true)).map(drop)
     }
 
     /// Fetches one message from a queue, if there is one.
@@ -90,7 +120,7 @@ impl Channel {
     ///
     /// As [`call`](Self::call).
     pub fn get(&self, request: basic::Get) -> Result<Option<Delivery>, Error> {
-        let got = self.0.owner.link.call(|state| state.core.channel(self.0.id)?.get(request))?;
+        let got = self.link().call(|state| state.core.channel(self.id())?.get(request))?;
         Ok(got.map(|got| Delivery::new(self.clone(), got.delivery, Some(got.message_count))))
     }
 
@@ -103,11 +133,11 @@ impl Channel {
         let no_ack = request.no_ack;
         let mailbox = Arc::new(Mailbox::default());
         let mut tag = ShortString::new();
-        let started = self.0.owner.link.call(|state| {
-            let (made, pending) = state.core.channel(self.0.id)?.consume(request)?;
+        let started = self.link().call(|state| {
+            let (made, pending) = state.core.channel(self.id())?.consume(request)?;
             tag = made;
             // Deliveries may come in the same read as the answer.
-            state.add_consumer(self.0.id, tag.clone(), Arc::clone(&mailbox));
+            state.add_consumer(self.id(), tag.clone(), Arc::clone(&mailbox));
             Ok(pending)
         });
         if let Err(error) = started {
@@ -123,7 +153,7 @@ impl Channel {
     ///
     /// The fault of the channel or connection.
     pub fn check(&self) -> Result<(), Error> {
-        self.0.owner.link.with(|state| state.core.channel(self.0.id)?.check())
+        self.link().with(|state| state.core.channel(self.id())?.check())
     }
 
     /// Closes the channel and waits until the broker agrees: whatever was sent on it has then been carried out, or has
@@ -133,9 +163,9 @@ impl Channel {
     ///
     /// The fault of the channel or connection, also if it was there before.
     pub fn close(&self) -> Result<(), Error> {
-        let link = &self.0.owner.link;
-        let closed = link.call(|state| state.core.channel(self.0.id)?.close());
-        let wakeups = link.lock().end_consumers(self.0.id, &ChannelError::Closed.into());
+        let link = self.link();
+        let closed = link.call(|state| state.core.channel(self.id())?.close());
+        let wakeups = link.lock().end_consumers(self.id(), &ChannelError::Closed.into());
         link.wake(wakeups);
         match closed {
             Ok(_) | Err(Error::Channel(ChannelError::Closed)) => Ok(()),
@@ -145,7 +175,7 @@ impl Channel {
 
     /// Takes the mandatory messages that came back and that nobody has taken yet.
     pub fn take_returned(&self) -> VecDeque<Returned> {
-        self.0.owner.link.lock().take_returned(self.0.id)
+        self.link().lock().take_returned(self.id())
     }
 
     /// The number that the channel has on the wire, as the broker shows it.
@@ -153,14 +183,31 @@ impl Channel {
         self.0.id.number()
     }
 
+    /// Does something to the channel in the core that follows from nothing and leads to nothing.
+    pub(crate) fn core<T>(&self, action: impl FnOnce(&mut amqp_core::Channel<'_>) -> T) -> Result<T, Error> {
+        self.link().lock().core.channel(self.id()).map(|mut channel| action(&mut channel))
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.0.owner.link
+    }
+
+    pub(crate) fn id(&self) -> ChannelId {
+        self.0.id
+    }
+
+    pub(crate) fn call_timeout(&self) -> Duration {
+        self.link().lock().core.config().call_timeout
+    }
+
     pub(crate) fn forget_consumer(&self, tag: &ShortString) {
-        self.0.owner.link.lock().remove_consumer(self.0.id, tag);
+        self.link().lock().remove_consumer(self.id(), tag);
     }
 
     /// Deliveries have left their mailbox.
     pub(crate) fn taken(&self, deliveries: &VecDeque<amqp_core::Delivery>) {
         if !deliveries.is_empty() {
-            self.0.owner.link.taken(deliveries.iter().map(cost).sum());
+            self.link().taken(deliveries.iter().map(cost).sum());
         }
     }
 }

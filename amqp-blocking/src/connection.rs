@@ -60,6 +60,9 @@ impl Connection {
     /// Opens a connection over any transport, given as its two halves and a function that ends both: a thread that is
     /// stuck in a read or write must come back when it is called.
     ///
+    /// A write may give up with [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`] and is tried again. It
+    /// should, after half a second or so: a call may be writing its request itself, and has a deadline.
+    ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect).

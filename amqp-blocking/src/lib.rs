@@ -26,7 +26,10 @@
 //!
 //! Requests, replies and properties are values of [`method`]; what goes wrong is an [`Error`].
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod channel;
+mod confirm;
 mod connection;
 mod consumer;
 mod delivery;
@@ -35,11 +38,18 @@ mod notice;
 mod transport;
 
 pub use amqp_core::{
-    ChannelError, Close, Config, ConnectionError, Error, Message, Misuse, Payload, Publish, Receipt, Returned, Uri,
-    method, wire,
+    ChannelError, Close, Config, ConnectionError, Error, Message, Misuse, Outcome, Payload, Publish, Returned, Uri,
+    connection::Window, method, wire,
 };
 
-pub use self::{channel::Channel, connection::Connection, consumer::Consumer, delivery::Delivery, notice::Notice};
+pub use self::{
+    channel::Channel,
+    confirm::{Confirm, Failure},
+    connection::Connection,
+    consumer::Consumer,
+    delivery::Delivery,
+    notice::Notice,
+};
 
 /// Connects to the broker at this address, such as `amqp://user:password@host:5672/vhost?heartbeat=10`.
 ///

@@ -19,7 +19,7 @@ use std::{
 
 use amqp_core::{
     Answer, CallId, Cause, ChannelError, ChannelId, ConnectionError, Error, Event, Outbox, Pending, Returned,
-    connection::Reply,
+    connection::{Outcomes, Reply},
     wire::{ShortStr, ShortString},
 };
 use bytes::Buf;
@@ -54,8 +54,12 @@ pub(crate) struct State {
     pub(crate) notices: Notices,
     /// Somebody is writing.
     writing: bool,
+    /// What is left of an outbox that the transport did not take in time.
+    unwritten: Option<Outbox>,
     /// The writer thread sleeps, and has to be woken for output.
     writer_sleeps: bool,
+    /// When it looks at the clock next, and has to be woken for what is due before; none if it never does.
+    writer_wakes_at: Option<amqp_core::Instant>,
     /// Output has left since the last dispatch.
     written: bool,
     progress_waiters: usize,
@@ -72,6 +76,7 @@ pub(crate) struct State {
 struct ChannelEntry {
     consumers: Vec<(ShortString, Arc<Mailbox>)>,
     returned: VecDeque<Returned>,
+    outcomes: Outcomes,
 }
 
 /// Someone who waits for an answer.
@@ -104,7 +109,9 @@ impl Link {
             channels: HashMap::new(),
             notices: Notices::default(),
             writing: false,
+            unwritten: None,
             writer_sleeps: false,
+            writer_wakes_at: None,
             written: false,
             progress_waiters: 0,
             reader_sleeps: false,
@@ -173,18 +180,23 @@ impl Link {
         wakeups
     }
 
-    /// Writes one outbox, without the lock.
+    /// Writes one outbox, without the lock. If the transport does not take it, the rest is left for the next: a caller
+    /// must not be held up longer than his call may take.
     fn write_some<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let mut outbox = state.core.take_outbox();
+        let mut outbox = state.unwritten.take().unwrap_or_else(|| state.core.take_outbox());
         state.writing = true;
         drop(state);
         let result = self.write_all(&mut outbox);
         let mut state = self.lock();
         state.writing = false;
         state.written = true;
-        state.core.recycle(outbox);
-        if let Err(error) = result {
-            state.write_failed.get_or_insert_with(|| (Cause::from(&error), Instant::now() + LAST_WORDS));
+        match result {
+            Ok(()) => state.core.recycle(outbox),
+            // The transport's write timeout: time to look at the clock, which may have ended the connection.
+            Err(error) if is_timeout(&error) && !state.core.is_closed() => state.unwritten = Some(outbox),
+            Err(error) => {
+                state.write_failed.get_or_insert_with(|| (Cause::from(&error), Instant::now() + LAST_WORDS));
+            }
         }
         state
     }
@@ -198,13 +210,6 @@ impl Link {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => outbox.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The transport's write timeout: time to look at the clock, which may have ended the connection.
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    self.with(|state| state.core.handle_timeout(self.now()));
-                    if self.lock().core.is_closed() {
-                        return Err(error);
-                    }
-                }
                 Err(error) => return Err(error),
             }
         }
@@ -238,7 +243,8 @@ impl Link {
 
     /// Sleeps until there is output or something is due.
     fn sleep<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let due = state.core.poll_timeout().map(|at| at.saturating_duration_since(self.now()));
+        state.writer_wakes_at = state.core.poll_timeout();
+        let due = state.writer_wakes_at.map(|at| at.saturating_duration_since(self.now()));
         let failed = state.write_failed.as_ref().map(|(_, until)| until.saturating_duration_since(Instant::now()));
         state.writer_sleeps = true;
         let mut state = match due.into_iter().chain(failed).min() {
@@ -272,7 +278,7 @@ impl Link {
 
     /// The reader thread: waits while the mailboxes are full, because a consumer is slower than the broker.
     ///
-    /// While somebody waits for an answer it goes on all the same: the answer may be behind those messages.
+    /// While somebody waits for an answer, or for the end, it goes on all the same: that may be behind those messages.
     pub(crate) fn wait_until_drained(&self) {
         let mut state = self.lock();
         let limit = state.core.config().event_limit;
@@ -280,7 +286,7 @@ impl Link {
             return;
         }
         state.core.pause_reading(true, self.now());
-        while state.backlog > limit / 2 && state.calls.is_empty() && !state.core.is_closed() {
+        while state.backlog > limit / 2 && !state.must_read() {
             state.reader_sleeps = true;
             state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.reader_sleeps = false;
@@ -324,7 +330,18 @@ impl Link {
 
 impl State {
     fn may_write(&self) -> bool {
-        !self.writing && self.write_failed.is_none() && self.core.wants_write()
+        !self.writing && self.write_failed.is_none() && (self.unwritten.is_some() || self.core.wants_write())
+    }
+
+    /// Whether something is due, or is going to be, before the writer thread looks at the clock.
+    fn writer_oversleeps(&self) -> bool {
+        let sooner = |at| self.writer_wakes_at.is_none_or(|wakes_at| at < wakes_at);
+        self.write_failed.is_some() || self.core.poll_timeout().is_some_and(sooner)
+    }
+
+    /// Whether there is something to read besides deliveries: an answer, or the end of a connection that is closing.
+    fn must_read(&self) -> bool {
+        !self.calls.is_empty() || !self.core.is_open()
     }
 
     pub(crate) fn add_channel(&mut self, id: ChannelId) {
@@ -352,6 +369,10 @@ impl State {
         }
     }
 
+    pub(crate) fn outcomes(&mut self, channel: ChannelId) -> Option<&mut Outcomes> {
+        self.channels.get_mut(&channel).map(|entry| &mut entry.outcomes)
+    }
+
     pub(crate) fn take_returned(&mut self, channel: ChannelId) -> VecDeque<Returned> {
         self.channels.get_mut(&channel).map(|entry| std::mem::take(&mut entry.returned)).unwrap_or_default()
     }
@@ -364,8 +385,8 @@ impl State {
         }
         wakeups.progress |= std::mem::take(&mut self.written);
         wakeups.progress &= self.progress_waiters > 0;
-        wakeups.writer = self.writer_sleeps && (self.may_write() || self.core.is_closed());
-        wakeups.reader = self.reader_sleeps && (!self.calls.is_empty() || self.core.is_closed());
+        wakeups.writer = self.writer_sleeps && (self.may_write() || self.core.is_closed() || self.writer_oversleeps());
+        wakeups.reader = self.reader_sleeps && self.must_read();
         wakeups
     }
 
@@ -386,6 +407,12 @@ impl State {
                 Some(entry) => entry.returned.push_back(returned),
                 None => self.notices.push(Notice::Returned(returned)),
             },
+            Event::Settled(settled) => {
+                if let Some(entry) = self.channels.get_mut(&settled.channel) {
+                    entry.outcomes.record(&settled);
+                }
+                wakeups.progress = true;
+            }
             Event::ConsumerCancelled { channel, consumer_tag } => {
                 if let Some(mailbox) = self.mailbox(channel, consumer_tag.as_short_str()) {
                     mailbox.end(End::failed(ChannelError::ConsumerCancelled { consumer_tag, by_broker: true }.into()));
@@ -456,6 +483,10 @@ impl Wakeups {
     fn any(&self) -> bool {
         self.progress || self.reader || !self.answers.is_empty() || !self.mailboxes.is_empty()
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// What a delivery that waits in a mailbox keeps in memory, about.

@@ -150,6 +150,12 @@ pub enum ChannelError {
         /// Whether the broker cancelled it.
         by_broker: bool,
     },
+    /// The broker could not take a message. The channel goes on.
+    #[error("the broker could not take the message")]
+    Nacked,
+    /// The broker has not confirmed a message in time; it may still do so. The channel goes on.
+    #[error("the broker has not confirmed the message in time")]
+    Unconfirmed,
     /// A mandatory message reached no queue and came back. The channel goes on.
     #[error("message returned: {0}")]
     Returned(Box<Returned>),

@@ -114,6 +114,9 @@ pub enum Misuse {
     /// The channel is in confirm mode and cannot use transactions, or the reverse.
     #[error("a channel has either confirms or transactions")]
     ConfirmsAndTransactions,
+    /// What only confirm mode has, on a channel that is not in it: select it with `confirm.select` first.
+    #[error("the channel is not in confirm mode")]
+    NotConfirming,
     /// A user name or password with a zero octet, which the PLAIN mechanism cannot carry.
     #[error("a user name or password with a zero octet cannot be sent")]
     ZeroInCredentials,

@@ -95,6 +95,11 @@ impl Channel<'_> {
         self.state.window = window;
     }
 
+    /// Whether the channel is in confirm mode.
+    pub fn is_confirming(&self) -> bool {
+        self.confirms().is_some()
+    }
+
     /// How many publishes are unconfirmed; 0 if the channel is not in confirm mode.
     pub fn unconfirmed(&self) -> usize {
         self.confirms().map_or(0, Confirms::unsettled)
