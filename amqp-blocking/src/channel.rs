@@ -16,7 +16,7 @@ use amqp_core::{
 use crate::{
     Confirm, Consumer, Delivery,
     connection::Owner,
-    consumer::Mailbox,
+    consumer::{End, Mailbox},
     link::{Link, cost},
 };
 
@@ -147,6 +147,22 @@ impl Channel {
         Ok(Consumer::new(self.clone(), tag, no_ack, mailbox))
     }
 
+    /// Ends a consumer of this channel: asks the broker for no more deliveries and waits until it agrees. What was on its
+    /// way still comes. A tag that no consumer has is fine.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn cancel_consumer(&self, tag: &ShortString) -> Result<(), Error> {
+        self.call(basic::Cancel::new(tag.clone()))?;
+        let mailbox = self.link().lock().remove_consumer(self.id(), tag);
+        if let Some(mailbox) = mailbox {
+            mailbox.end(End::Cancelled);
+            mailbox.wake();
+        }
+        Ok(())
+    }
+
     /// Reports an error that has arrived, without waiting for one.
     ///
     /// # Errors
@@ -202,6 +218,17 @@ impl Channel {
 
     pub(crate) fn forget_consumer(&self, tag: &ShortString) {
         self.link().lock().remove_consumer(self.id(), tag);
+    }
+
+    /// Sends a request for which nobody waits, without waiting for anything.
+    pub(crate) fn call_and_forget<R: Request>(&self, request: R) {
+        self.link().with(|state| {
+            let pending = state.core.channel(self.id()).and_then(|mut channel| channel.call(request));
+            // A channel that has failed has reported that, or will.
+            if let Ok(pending) = pending {
+                state.core.abandon(pending);
+            }
+        });
     }
 
     /// Deliveries have left their mailbox.

@@ -70,10 +70,7 @@ impl Consumer {
         if self.mailbox.has_ended() {
             return self.channel.check();
         }
-        self.channel.call(basic::Cancel::new(self.tag.clone()))?;
-        self.channel.forget_consumer(&self.tag);
-        self.mailbox.end(End::Cancelled);
-        Ok(())
+        self.channel.cancel_consumer(&self.tag)
     }
 
     /// Waits until `deadline`, or for ever.

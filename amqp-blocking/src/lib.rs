@@ -35,7 +35,9 @@ mod consumer;
 mod delivery;
 mod link;
 mod notice;
+mod transaction;
 mod transport;
+mod worker;
 
 pub use amqp_core::{
     ChannelError, Close, Config, ConnectionError, Error, Message, Misuse, Outcome, Payload, Publish, Returned, Uri,
@@ -49,6 +51,7 @@ pub use self::{
     consumer::Consumer,
     delivery::Delivery,
     notice::Notice,
+    worker::{OnFailure, Workers, Working},
 };
 
 /// Connects to the broker at this address, such as `amqp://user:password@host:5672/vhost?heartbeat=10`.

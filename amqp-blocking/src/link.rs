@@ -278,7 +278,7 @@ impl Link {
 
     /// The reader thread: waits while the mailboxes are full, because a consumer is slower than the broker.
     ///
-    /// While somebody waits for an answer, or for the end, it goes on all the same: that may be behind those messages.
+    /// While somebody waits for something else it goes on all the same: that may be behind those messages.
     pub(crate) fn wait_until_drained(&self) {
         let mut state = self.lock();
         let limit = state.core.config().event_limit;
@@ -312,19 +312,19 @@ impl Link {
 
     /// Waits for `done`, for as long as it takes to open, end, or write something; none if it does not come in time.
     pub(crate) fn wait_for<T>(&self, deadline: Instant, mut done: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+        // From now on the reader must not sleep.
+        self.with(|state| state.progress_waiters += 1);
         let mut state = self.lock();
-        loop {
-            if let Some(result) = done(&mut state) {
-                return Some(result);
-            }
+        let result = loop {
+            let result = done(&mut state);
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
+            if result.is_some() || left.is_zero() {
+                break result;
             }
-            state.progress_waiters += 1;
             state = self.progress.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            state.progress_waiters -= 1;
-        }
+        };
+        state.progress_waiters -= 1;
+        result
     }
 }
 
@@ -339,9 +339,10 @@ impl State {
         self.write_failed.is_some() || self.core.poll_timeout().is_some_and(sooner)
     }
 
-    /// Whether there is something to read besides deliveries: an answer, or the end of a connection that is closing.
+    /// Whether somebody waits for what is to be read behind deliveries: an answer, a confirm, room to publish (a broker
+    /// that cannot write does not read either), or the end of a connection that is closing.
     fn must_read(&self) -> bool {
-        !self.calls.is_empty() || !self.core.is_open()
+        !self.calls.is_empty() || self.progress_waiters > 0 || !self.core.is_open()
     }
 
     pub(crate) fn add_channel(&mut self, id: ChannelId) {
@@ -363,10 +364,10 @@ impl State {
         }
     }
 
-    pub(crate) fn remove_consumer(&mut self, channel: ChannelId, tag: &ShortString) {
-        if let Some(entry) = self.channels.get_mut(&channel) {
-            entry.consumers.retain(|(other, _)| other != tag);
-        }
+    pub(crate) fn remove_consumer(&mut self, channel: ChannelId, tag: &ShortString) -> Option<Arc<Mailbox>> {
+        let consumers = &mut self.channels.get_mut(&channel)?.consumers;
+        let at = consumers.iter().position(|(other, _)| other == tag)?;
+        Some(consumers.swap_remove(at).1)
     }
 
     pub(crate) fn outcomes(&mut self, channel: ChannelId) -> Option<&mut Outcomes> {

@@ -45,7 +45,7 @@ pub(super) enum Notice {
 /// A message on its way to a consumer.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
-    /// The consumer; none for a direct reply.
+    /// The consumer.
     pub(super) consumer_tag: ShortString,
     /// The queue and the place in it, if an acknowledgement is due.
     pub(super) unacked: Option<(QueueRef, Position)>,

@@ -250,23 +250,23 @@ impl Shared {
         self.forget(&mut state, id);
     }
 
-    /// Gives input to the broker, as soon as it wants any. False if the connection is over.
+    /// Gives input to the broker, as soon as it wants any, and the rest of it as soon as it wants more: it may stop in
+    /// the middle. False if the connection is over.
     fn take(&self, id: ConnectionId, socket: &Socket, input: &mut BytesMut) -> bool {
         let mut state = self.lock();
-        while !state.broker.wants_read(id) {
-            if state.stopping || !state.sockets.contains_key(&id) {
-                return false;
+        loop {
+            while !state.broker.wants_read(id) {
+                if state.stopping || !state.sockets.contains_key(&id) {
+                    return false;
+                }
+                state = socket.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            state = socket.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.broker.receive(id, input, self.now());
+            self.wake(&state);
+            if state.broker.wants_read(id) {
+                return !state.stopping;
+            }
         }
-        state.broker.receive(id, input, self.now());
-        self.wake(&state);
-        // A connection that is stopped in the middle of its input goes on with the rest of it when it may.
-        if !state.broker.wants_read(id) {
-            drop(state);
-            return self.take(id, socket, input);
-        }
-        !state.stopping
     }
 
     fn write(&self, id: ConnectionId, socket: &Socket) {
