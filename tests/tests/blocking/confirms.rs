@@ -35,7 +35,7 @@ fn every_other_of_a_thousand_mandatory_messages_comes_back_to_its_own_publish() 
             let confirms: Vec<_> = (0..1000)
                 .map(|number| {
                     let routing_key = if number % 2 == 0 { queue.as_str() } else { "no-such-queue" };
-                    channel.publish(Publish::new("", routing_key).body(&number.to_string()).mandatory()).unwrap()
+                    channel.publish(Publish::new("", routing_key).body(number.to_string()).mandatory()).unwrap()
                 })
                 .collect();
             for (number, confirm) in confirms.iter().enumerate() {
