@@ -17,7 +17,8 @@ use crate::{
     Confirm, Consumer, Delivery,
     connection::Owner,
     consumer::{End, Mailbox},
-    link::{Link, cost},
+    link::Link,
+    state::cost,
 };
 
 /// One channel of a connection.

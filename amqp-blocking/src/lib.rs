@@ -35,8 +35,10 @@ mod consumer;
 mod delivery;
 mod link;
 mod notice;
+mod state;
 mod transaction;
 mod transport;
+mod wakeups;
 mod worker;
 
 pub use amqp_core::{
