@@ -20,6 +20,9 @@ use crate::{
     wakeups::{Waiter, Wakeups},
 };
 
+/// How many returned messages a channel keeps for whoever asks; more become notices.
+const MAX_RETURNED: usize = 1024;
+
 /// The core, who waits for what, and who sleeps. [`Link`](crate::link::Link) guards it.
 pub(crate) struct State {
     pub(crate) core: amqp_core::Connection,
@@ -148,8 +151,8 @@ impl State {
                 }
             }
             Event::Returned(returned) => match self.channels.get_mut(&returned.channel()) {
-                Some(entry) => entry.returned.push_back(returned),
-                None => self.notices.push(Notice::Returned(returned)),
+                Some(entry) if entry.returned.len() < MAX_RETURNED => entry.returned.push_back(returned),
+                _ => self.notices.push(Notice::Returned(returned)),
             },
             Event::Settled(settled) => {
                 if let Some(entry) = self.channels.get_mut(&settled.channel) {

@@ -385,3 +385,17 @@ fn crossing_closes_of_the_connection_end_with_one_close_ok() {
     let ConnectionError::ClosedByBroker(close) = peer.end() else { panic!("the broker's reason counts") };
     assert_eq!(close.code, ReplyCode::CONNECTION_FORCED);
 }
+
+#[test]
+fn a_number_is_used_again_although_a_close_that_crossed_is_never_answered() {
+    let mut peer = Peer::tuned(Config::default().channel_max(1), support::tune());
+    let id = peer.open_channel();
+    peer.client.release(id);
+    peer.close_channel(1, ReplyCode::NOT_FOUND);
+    assert_eq!(peer.wrote(), ["1 channel.close", "1 channel.close-ok"]);
+    assert!(peer.client.open_channel().is_err(), "the answer may still come");
+    let patience = peer.client.config().call_timeout;
+    peer.pass(patience + std::time::Duration::from_secs(1));
+    peer.send(1, channel::CloseOk::new());
+    assert!(peer.client.open_channel().is_ok());
+}

@@ -162,6 +162,7 @@ impl Connection {
             if let Ok(mut channel) = self.channel(channel) {
                 channel.time_out(call);
             }
+            self.free_if_done(channel);
         }
         while let Some((timer, at)) = self.timers.expired() {
             self.timer_expired(timer, now.saturating_duration_since(at));

@@ -20,9 +20,12 @@ pub struct Outbox {
     pub(super) flat: BytesMut,
     /// Octets that have left through [`Buf::advance`] so far.
     advanced: u64,
+    /// How many had left when it was last emptied.
+    advanced_before: u64,
 }
 
-/// An emptied buffer of more than this is let go, so that an idle connection keeps little memory.
+/// An emptied buffer of more than this is let go when it was not needed, so that an idle connection keeps little
+/// memory.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
 impl Outbox {
@@ -53,7 +56,11 @@ impl Outbox {
     pub(super) fn reset(&mut self) {
         self.chained.clear();
         self.chained_octets = 0;
-        if self.flat.capacity() > KEPT_CAPACITY { self.flat = BytesMut::new() } else { self.flat.clear() }
+        let written = self.advanced.saturating_sub(self.advanced_before);
+        self.advanced_before = self.advanced;
+        // A buffer that is filled to a quarter or more each time must not be grown anew each time.
+        let needed = usize::try_from(written).unwrap_or(usize::MAX).saturating_mul(4);
+        if self.flat.capacity() > KEPT_CAPACITY.max(needed) { self.flat = BytesMut::new() } else { self.flat.clear() }
     }
 
     fn push(&mut self, octets: Bytes) {
@@ -85,7 +92,12 @@ impl Buf for Outbox {
             self.chained_octets = self.chained_octets.saturating_sub(front.len());
             self.chained.pop_front();
         }
-        self.flat.advance(left);
+        if left == self.flat.len() {
+            // Unlike advancing, this gives the front of the buffer back at once.
+            self.flat.clear();
+        } else {
+            self.flat.advance(left);
+        }
     }
 
     #[cfg(feature = "std")]
@@ -110,6 +122,17 @@ mod tests {
         assert_eq!(outbox.len(), 10);
         assert_eq!(outbox.copy_to_bytes(10), "adbodytail");
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_buffer_is_kept_while_it_is_needed() {
+        let mut outbox = Outbox::default();
+        for (size, kept) in [(1 << 20, true), (1 << 19, true), (1, false), (1, true)] {
+            outbox.flat.extend_from_slice(&alloc::vec![0; size]);
+            outbox.advance(size);
+            outbox.reset();
+            assert_eq!(outbox.flat.capacity() > 0, kept, "{size}");
+        }
     }
 
     #[cfg(feature = "std")]

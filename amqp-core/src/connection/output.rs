@@ -92,13 +92,21 @@ impl Output {
     }
 
     /// Queues what `frames` writes, behind everything of this channel and not before `after` are answered.
+    #[inline]
     pub(super) fn write(
         &mut self,
         channel: u16,
         after: &[CallId],
         frames: impl FnOnce(&mut Writer<'_>) -> Result<(), Misuse>,
     ) -> Result<(), Misuse> {
-        self.write_message(channel, after, frames, Bytes::new())
+        if after.is_empty() && !self.has_lane(channel) {
+            let mut writer = Writer::new(&mut self.outbox.flat);
+            frames(&mut writer)?;
+            writer.commit();
+            Ok(())
+        } else {
+            self.write_message(channel, after, frames, Bytes::new())
+        }
     }
 
     /// As [`write`](Self::write), followed by a body that is cut into frames as it leaves.
@@ -109,20 +117,12 @@ impl Output {
         frames: impl FnOnce(&mut Writer<'_>) -> Result<(), Misuse>,
         body: Bytes,
     ) -> Result<(), Misuse> {
-        let in_order = after.is_empty() && body.is_empty() && !self.has_lane(channel);
         let mut head = BytesMut::new();
-        let mut writer = Writer::new(if in_order { &mut self.outbox.flat } else { &mut head });
+        let mut writer = Writer::new(&mut head);
         frames(&mut writer)?;
         writer.commit();
-        if !in_order {
-            self.queue(channel, Unit { after: after.to_vec(), head: head.freeze(), body });
-        }
+        self.queue(channel, Unit { after: after.to_vec(), head: head.freeze(), body });
         Ok(())
-    }
-
-    /// Where frames of this channel can be appended directly: nothing of the channel is waiting in a lane.
-    pub(super) fn direct(&mut self, channel: u16) -> Option<&mut BytesMut> {
-        if self.has_lane(channel) { None } else { Some(&mut self.outbox.flat) }
     }
 
     /// Lets go of what waits for the answer to this call.

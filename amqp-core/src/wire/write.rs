@@ -32,28 +32,50 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes one octet.
+    #[inline]
     pub fn octet(&mut self, value: u8) {
         self.out.put_u8(value);
     }
 
     /// Writes a 16-bit integer.
+    #[inline]
     pub fn short(&mut self, value: u16) {
         self.out.put_u16(value);
     }
 
     /// Writes a 32-bit integer.
+    #[inline]
     pub fn long(&mut self, value: u32) {
         self.out.put_u32(value);
     }
 
     /// Writes a 64-bit integer.
+    #[inline]
     pub fn long_long(&mut self, value: u64) {
         self.out.put_u64(value);
     }
 
     /// Writes octets as they are.
+    #[inline]
     pub fn octets(&mut self, octets: &[u8]) {
         self.out.extend_from_slice(octets);
+    }
+
+    /// Writes up to `most` octets in pieces. Faster than writing each piece to the buffer, which keeps its length in
+    /// memory and checks its capacity every time.
+    #[inline]
+    pub(crate) fn fill(&mut self, most: usize, pieces: impl FnOnce(&mut Filler<'_>)) {
+        let start = self.out.len();
+        if most <= SMALL_ROOM {
+            // A constant size is cleared without a call.
+            self.out.extend_from_slice(&[0; SMALL_ROOM]);
+        } else {
+            self.out.resize(start.saturating_add(most), 0);
+        }
+        let mut filler = Filler(self.out.get_mut(start..).unwrap_or_default());
+        pieces(&mut filler);
+        let unused = filler.0.len();
+        self.out.truncate(self.out.len().saturating_sub(unused));
     }
 
     /// Writes the length of what `contents` writes as a 32-bit integer in front of it, and gives that length.
@@ -173,6 +195,24 @@ impl<'a> Writer<'a> {
         match self.counted(contents)? {
             size if size > MAX_TABLE_SIZE => Err(Misuse::TableTooLarge { field, size, limit: MAX_TABLE_SIZE }),
             _ => Ok(()),
+        }
+    }
+}
+
+/// Most publishes fit this room: method and header with 64 octets of names.
+const SMALL_ROOM: usize = 128;
+
+/// Room in the output that is filled from its start.
+pub(crate) struct Filler<'a>(&'a mut [u8]);
+
+impl Filler<'_> {
+    /// Writes the next piece.
+    #[inline]
+    pub(crate) fn put(&mut self, octets: &[u8]) {
+        debug_assert!(octets.len() <= self.0.len(), "the room was measured for all pieces");
+        if let Some((place, rest)) = core::mem::take(&mut self.0).split_at_mut_checked(octets.len()) {
+            place.copy_from_slice(octets);
+            self.0 = rest;
         }
     }
 }

@@ -236,9 +236,9 @@ impl Channel<'_> {
         self.state.id
     }
 
-    /// How many calls wait for their answer, abandoned ones included.
+    /// How many calls wait for their answer, abandoned ones included; none on a channel that has failed.
     pub fn pending_calls(&self) -> usize {
-        self.state.calls.len()
+        if self.state.fault.is_some() { 0 } else { self.state.calls.len() }
     }
 
     /// Lets go of the channel: closes it if it is open, without anyone waiting for that. Gives the fault that no
@@ -262,6 +262,11 @@ impl Channel<'_> {
 
     /// Ends a call that was not answered in time.
     pub(super) fn time_out(&mut self, call: CallId) {
+        if self.state.life == Life::Closing && self.state.fault.is_some() {
+            // Both closes have crossed, and the answer to ours will not come any more.
+            self.state.life = Life::Closed;
+            return;
+        }
         let blocked = self.shared.blocked;
         if let Some(call) = self.state.calls.get_mut(call).filter(|call| !call.abandoned) {
             call.abandoned = true;

@@ -5,8 +5,6 @@
 
 use alloc::boxed::Box;
 
-use bytes::BytesMut;
-
 use super::{Channel, Mode, confirms::Confirms};
 use crate::{
     connection::{
@@ -24,7 +22,8 @@ use crate::{
 /// work of a gathered write.
 const FLATTENED: usize = 16 * 1024;
 
-/// The octets of a publish that are neither names, properties nor body: three frames with their fixed parts.
+/// Enough for the octets of method and header frame, and the start of a body frame, that are neither names nor
+/// properties.
 const FIXED_SIZE: usize = 64;
 
 /// What became of a publish when it was queued.
@@ -157,91 +156,97 @@ impl Channel<'_> {
     }
 
     fn queue_message(&mut self, publish: &Publish<'_>) -> Result<(), Misuse> {
+        let (output, after) = (&mut self.shared.output, self.state.barrier);
+        let copied = match publish.body {
+            Payload::Borrowed(_) => output.body_max(),
+            Payload::Shared(_) => output.body_max().min(FLATTENED),
+        };
         let number = self.state.id.number();
-        let (limit, body_max) = (self.shared.limits.frame_max, self.shared.output.body_max());
-        let inline = publish.body.len()
-            <= match publish.body {
-                Payload::Borrowed(_) => body_max,
-                Payload::Shared(_) => body_max.min(FLATTENED),
-            };
-        let after = self.state.barrier;
-        let output = &mut self.shared.output;
-        if !inline {
-            let head = |writer: &mut Writer<'_>| write_head(writer, number, publish, limit);
-            return output.write_message(number, after.as_slice(), head, publish.body.clone().into_shared());
+        let frames = Frames { publish, number, limit: self.shared.limits.frame_max };
+        if publish.body.len() <= copied {
+            output.write(number, after.as_slice(), |writer| frames.write_all(writer))
+        } else {
+            let body = publish.body.clone().into_shared();
+            output.write_message(number, after.as_slice(), |writer| frames.write_head(writer, false), body)
         }
-        match output.direct(number).filter(|_| after.is_none()) {
-            Some(out) => append(out, number, publish, limit),
-            None => {
-                let mut frames = BytesMut::new();
-                append(&mut frames, number, publish, limit)?;
-                output.write(number, after.as_slice(), |writer| {
-                    writer.octets(&frames);
-                    Ok(())
-                })
+    }
+}
+
+/// The frames of one message.
+struct Frames<'a> {
+    publish: &'a Publish<'a>,
+    /// The number of the channel.
+    number: u16,
+    /// The agreed `frame_max`.
+    limit: usize,
+}
+
+impl Frames<'_> {
+    /// Writes all frames of a message whose body fits one.
+    #[inline]
+    fn write_all(&self, writer: &mut Writer<'_>) -> Result<(), Misuse> {
+        let body = self.publish.body.as_bytes();
+        self.write_head(writer, !body.is_empty())?;
+        if !body.is_empty() {
+            writer.octets(body);
+            writer.octet(FRAME_END);
+        }
+        Ok(())
+    }
+
+    /// Writes method and header, and the start of a body frame if that comes next. This is the hot path: what is fixed
+    /// is put together on the spot, in as few pieces as the names between allow.
+    #[inline]
+    fn write_head(&self, writer: &mut Writer<'_>, body_next: bool) -> Result<(), Misuse> {
+        let Publish { exchange, routing_key, mandatory, persistent, properties, ref body } = *self.publish;
+        let exchange_length = short_length("exchange", exchange)?;
+        let key_length = short_length("routing_key", routing_key)?;
+        let names = exchange.len().saturating_add(routing_key.len());
+        // Class and method, the reserved ticket, the names with their lengths, the flags.
+        let [a, b, c, d] = size_octets(names.saturating_add(9));
+        let [e, f, g, h, i, j, k, l] = (body.len() as u64).to_be_bytes();
+        let [high, low] = self.number.to_be_bytes();
+        let body_start = [FrameKind::Body as u8, high, low, i, j, k, l];
+        writer.fill(names.saturating_add(FIXED_SIZE), |filler| {
+            filler.put(&[FrameKind::Method as u8, high, low, a, b, c, d, 0, 60, 0, 40, 0, 0, exchange_length]);
+            filler.put(exchange);
+            filler.put(&[key_length]);
+            filler.put(routing_key);
+            filler.put(&[u8::from(mandatory), FRAME_END, FrameKind::Header as u8, high, low]);
+            match (properties, persistent) {
+                (Some(_), _) => return,
+                (None, false) => filler.put(&[0, 0, 0, 14, 0, 60, 0, 0, e, f, g, h, i, j, k, l, 0, 0, FRAME_END]),
+                // Delivery mode 2 is property flag 12.
+                (None, true) => filler.put(&[0, 0, 0, 15, 0, 60, 0, 0, e, f, g, h, i, j, k, l, 0x10, 0, 2, FRAME_END]),
+            }
+            if body_next {
+                filler.put(&body_start);
+            }
+        });
+        if let Some(properties) = properties {
+            self.write_header(writer, properties)?;
+            if body_next {
+                writer.octets(&body_start);
             }
         }
+        Ok(())
     }
-}
 
-/// Appends all frames of a message whose body fits one.
-fn append(out: &mut BytesMut, number: u16, publish: &Publish<'_>, limit: usize) -> Result<(), Misuse> {
-    let body = publish.body.as_bytes();
-    let names = publish.exchange.len().saturating_add(publish.routing_key.len());
-    out.reserve(body.len().saturating_add(names).saturating_add(FIXED_SIZE));
-    let mut writer = Writer::new(out);
-    write_head(&mut writer, number, publish, limit)?;
-    if !body.is_empty() {
-        let [high, low] = number.to_be_bytes();
-        let [a, b, c, d] = size_octets(body.len());
-        writer.octets(&[FrameKind::Body as u8, high, low, a, b, c, d]);
-        writer.octets(body);
+    /// Writes the size and the payload of the header frame, and its end.
+    fn write_header(&self, writer: &mut Writer<'_>, properties: &Properties) -> Result<(), Misuse> {
+        let Self { publish, limit, .. } = *self;
+        let size = writer.counted(|writer| {
+            writer.long(60 << 16);
+            writer.long_long(publish.body.len() as u64);
+            if publish.persistent && properties.delivery_mode != Some(2) {
+                return Properties { delivery_mode: Some(2), ..properties.clone() }.encode(writer);
+            }
+            properties.encode(writer)
+        })?;
         writer.octet(FRAME_END);
+        let size = size.saturating_add(FRAME_OVERHEAD);
+        if size > limit { Err(Misuse::FrameTooLarge { size, limit }) } else { Ok(()) }
     }
-    writer.commit();
-    Ok(())
-}
-
-/// Writes the method and header frames, in as few pieces as the names between them allow: this is the hot path.
-fn write_head(writer: &mut Writer<'_>, number: u16, publish: &Publish<'_>, limit: usize) -> Result<(), Misuse> {
-    let exchange_length = short_length("exchange", publish.exchange)?;
-    let key_length = short_length("routing_key", publish.routing_key)?;
-    let [high, low] = number.to_be_bytes();
-    let names = publish.exchange.len().saturating_add(publish.routing_key.len());
-    // Class and method, the reserved ticket, the names with their lengths, the flags.
-    let [a, b, c, d] = size_octets(names.saturating_add(9));
-    writer.octets(&[FrameKind::Method as u8, high, low, a, b, c, d, 0, 60, 0, 40, 0, 0, exchange_length]);
-    writer.octets(publish.exchange);
-    writer.octet(key_length);
-    writer.octets(publish.routing_key);
-    writer.octets(&[u8::from(publish.mandatory), FRAME_END, FrameKind::Header as u8, high, low]);
-    write_header(writer, publish, limit)?;
-    writer.octet(FRAME_END);
-    Ok(())
-}
-
-/// Writes the content header: its size, class, weight, body size and properties.
-fn write_header(writer: &mut Writer<'_>, publish: &Publish<'_>, limit: usize) -> Result<(), Misuse> {
-    let body = publish.body.len() as u64;
-    let Some(properties) = publish.properties else {
-        let [a, b, c, d, e, f, g, h] = body.to_be_bytes();
-        match publish.persistent {
-            // Delivery mode 2 is property flag 12.
-            true => writer.octets(&[0, 0, 0, 15, 0, 60, 0, 0, a, b, c, d, e, f, g, h, 0x10, 0, 2]),
-            false => writer.octets(&[0, 0, 0, 14, 0, 60, 0, 0, a, b, c, d, e, f, g, h, 0, 0]),
-        }
-        return Ok(());
-    };
-    let size = writer.counted(|writer| {
-        writer.long(60 << 16);
-        writer.long_long(body);
-        if publish.persistent && properties.delivery_mode != Some(2) {
-            return Properties { delivery_mode: Some(2), ..properties.clone() }.encode(writer);
-        }
-        properties.encode(writer)
-    })?;
-    let size = size.saturating_add(FRAME_OVERHEAD);
-    if size > limit { Err(Misuse::FrameTooLarge { size, limit }) } else { Ok(()) }
 }
 
 fn short_length(field: &'static str, name: &[u8]) -> Result<u8, Misuse> {
