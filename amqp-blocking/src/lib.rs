@@ -64,3 +64,8 @@ pub use self::{
 pub fn connect(uri: &str) -> Result<Connection, Error> {
     Connection::connect(uri)
 }
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
