@@ -60,7 +60,7 @@ pub struct Close {
     /// The method that the broker blames; none if it blames no method, as after a consumer timeout.
     pub method: Option<MethodId>,
     /// The publish that the broker blames, if it blames one and that can be told.
-    pub culprit: Option<Culprit>,
+    pub culprit: Option<Box<Culprit>>,
 }
 
 /// A publish for which the broker closed the channel.

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::{
     Channel, Connection, Event,
-    channel::{Shared, State, write_method},
+    channel::{Shared, State, Whole, write_method},
     limits,
     phase::{Phase, Step},
     shortened,
@@ -24,6 +24,10 @@ impl Connection {
     pub(super) fn receive_frames(&mut self, chunk: &bytes::Bytes) {
         let mut at = 0;
         while self.fault.is_none() {
+            if let Some(next) = self.receive_whole(chunk, at) {
+                at = next;
+                continue;
+            }
             match self.decoder.frame_at(chunk, at) {
                 Ok(Some((frame, next))) => {
                     at = next;
@@ -33,6 +37,17 @@ impl Connection {
                 Err(violation) => self.violated(violation),
             }
         }
+    }
+
+    /// Takes a delivery whose frames lie one behind the other at `at` in `chunk`; gives where the next frame starts.
+    fn receive_whole(&mut self, chunk: &bytes::Bytes, at: usize) -> Option<usize> {
+        let whole = Whole::read(chunk.get(at..)?)?;
+        let Self { slots, output, events, timers, limits, assembling, blocked, phase: Phase::Open, .. } = self else {
+            return None;
+        };
+        let state = slots.by_number(whole.number)?;
+        let shared = Shared { output, events, timers, limits, assembling, blocked: *blocked };
+        Channel { state, shared }.receive_whole(chunk, at, &whole)
     }
 
     pub(super) fn dispatch(&mut self, frame: Frame) {

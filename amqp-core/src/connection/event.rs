@@ -80,6 +80,7 @@ pub(super) struct Events {
 }
 
 impl Events {
+    #[inline]
     pub(super) fn push(&mut self, event: Event) {
         self.octets = self.octets.saturating_add(cost(&event));
         self.queue.push_back(event);
@@ -89,6 +90,7 @@ impl Events {
         events.into_iter().for_each(|event| self.push(event));
     }
 
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<Event> {
         let event = self.queue.pop_front()?;
         self.octets = self.octets.saturating_sub(cost(&event));
@@ -111,4 +113,14 @@ fn cost(event: &Event) -> usize {
         _ => 0,
     };
     octets.saturating_add(EVENT_COST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_moved_without_a_call() {
+        assert!(size_of::<Event>() <= 128, "{}", size_of::<Event>());
+    }
 }

@@ -238,12 +238,15 @@ impl Connection {
     /// # Errors
     ///
     /// The fault of the connection, or [`ChannelError::Closed`], for a channel that was [released](Self::release).
+    #[inline]
     pub fn channel(&mut self, id: ChannelId) -> Result<Channel<'_>, Error> {
         let Self { slots, output, events, timers, limits, assembling, blocked, fault, .. } = self;
-        let shared = Shared { output, events, timers, limits, assembling, blocked: *blocked };
         match slots.get_mut(id) {
-            Some(state) => Ok(Channel { state, shared }),
-            None => Err(fault.clone().map_or(ChannelError::Closed.into(), Error::Connection)),
+            Some(state) => {
+                let shared = Shared { output, events, timers, limits, assembling, blocked: *blocked };
+                Ok(Channel { state, shared })
+            }
+            None => Err(no_channel(fault.as_ref())),
         }
     }
 
@@ -328,6 +331,12 @@ impl Connection {
     pub fn config(&self) -> &Config {
         &self.config
     }
+}
+
+/// Apart, so that finding a channel that is there stays small enough to be inlined.
+#[cold]
+fn no_channel(fault: Option<&ConnectionError>) -> Error {
+    fault.map_or(ChannelError::Closed.into(), |fault| Error::Connection(fault.clone()))
 }
 
 fn limits(config: &Config, tuning: &Tuning) -> Limits {

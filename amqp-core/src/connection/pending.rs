@@ -5,7 +5,7 @@
 //! as qos-ok, declare-ok, consume-ok. A call that nobody waits for any more stays in the queue, abandoned, and swallows
 //! its late answer.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::marker::PhantomData;
 
 use crate::{
@@ -61,7 +61,7 @@ impl<R: Reply> Pending<R> {
         if answer.call != self.call {
             return Err(Misuse::AnswerOfAnotherCall.into());
         }
-        R::from_body(answer.body?).ok_or(Error::Misuse(Misuse::AnswerOfAnotherCall))
+        R::from_body((*answer.body)?).ok_or(Error::Misuse(Misuse::AnswerOfAnotherCall))
     }
 }
 
@@ -69,12 +69,13 @@ impl<R: Reply> Pending<R> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     call: CallId,
-    body: Result<Body, Error>,
+    /// Apart, because methods are large and would make every event as large.
+    body: Box<Result<Body, Error>>,
 }
 
 impl Answer {
     pub(super) fn new(call: CallId, body: Result<Body, Error>) -> Self {
-        Self { call, body }
+        Self { call, body: Box::new(body) }
     }
 
     /// The call that has ended.
@@ -84,12 +85,12 @@ impl Answer {
 
     /// What the call failed with, if it did.
     pub fn error(&self) -> Option<&Error> {
-        self.body.as_ref().err()
+        (*self.body).as_ref().err()
     }
 
     /// The message, if one was fetched.
     pub(super) fn message(&self) -> Option<&Message> {
-        match &self.body {
+        match &*self.body {
             Ok(Body::Got(Some(got))) => Some(&got.delivery),
             _ => None,
         }

@@ -7,7 +7,7 @@
 mod publish;
 mod received;
 
-pub(crate) use self::received::Envelope;
+pub(crate) use self::received::{Deliver, Envelope};
 pub use self::{
     publish::{Payload, Publish},
     received::{Delivery, Got, Message, Returned},

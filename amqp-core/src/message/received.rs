@@ -8,14 +8,15 @@ use bytes::Bytes;
 
 use crate::{
     channel_id::ChannelId,
+    frame::decode_properties,
     method::{Properties, ReplyCode, basic},
     wire::{Malformed, Reader, ShortStr, Table},
 };
 
 /// Where the names stand in the frame of a method that carries a message.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Envelope {
-    /// The payload of the method's frame.
+    /// The payload of the method's frame; what was behind it may follow.
     payload: Bytes,
     /// Positions of the length octets of the names; [`NOWHERE`] if there is no such name.
     first_name_at: u16,
@@ -34,17 +35,14 @@ const NOWHERE: u16 = u16::MAX;
 impl Envelope {
     /// Reads the payload of a `basic.deliver`.
     pub(crate) fn deliver(payload: Bytes) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(&payload);
-        reader.long()?;
-        reader.short_str()?;
-        let delivery_tag = reader.long_long()?;
-        let redelivered = reader.bits()?.bit(0);
-        let exchange_at = position(&payload, &reader);
-        reader.short_str()?;
-        let routing_key_at = position(&payload, &reader);
-        reader.short_str()?;
-        reader.finish()?;
+        let Deliver { delivery_tag, redelivered, exchange_at, routing_key_at, .. } = Deliver::read(&payload)?;
         Ok(Self { payload, first_name_at: 4, exchange_at, routing_key_at, delivery_tag, redelivered, number: 0 })
+    }
+
+    #[inline]
+    fn of_delivery(method: &Deliver<'_>, payload: Bytes) -> Self {
+        let Deliver { delivery_tag, redelivered, exchange_at, routing_key_at, .. } = *method;
+        Self { payload, first_name_at: 4, exchange_at, routing_key_at, delivery_tag, redelivered, number: 0 }
     }
 
     /// Reads the payload of a `basic.get-ok`.
@@ -96,20 +94,77 @@ fn position(payload: &Bytes, reader: &Reader<'_>) -> u16 {
     u16::try_from(payload.len().saturating_sub(reader.remaining())).unwrap_or(NOWHERE)
 }
 
+/// The payload of a `basic.deliver`. Its layout is fixed and every delivery comes through here, so it is read directly
+/// and not through nom.
+pub(crate) struct Deliver<'a> {
+    pub(crate) consumer_tag: ShortStr<'a>,
+    delivery_tag: u64,
+    redelivered: bool,
+    exchange_at: u16,
+    routing_key_at: u16,
+}
+
+impl<'a> Deliver<'a> {
+    #[inline]
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Self, Malformed> {
+        let (consumer_tag, rest) = payload.get(4..).and_then(split_short_string).ok_or(Malformed::Truncated)?;
+        let (delivery_tag, rest) = rest.split_first_chunk().ok_or(Malformed::Truncated)?;
+        let (bits, exchange) = rest.split_first().ok_or(Malformed::Truncated)?;
+        let (_, routing_key) = split_short_string(exchange).ok_or(Malformed::Truncated)?;
+        let (_, rest) = split_short_string(routing_key).ok_or(Malformed::Truncated)?;
+        if !rest.is_empty() {
+            return Err(Malformed::TrailingOctets);
+        }
+        let position = |rest: &[u8]| u16::try_from(payload.len().saturating_sub(rest.len())).unwrap_or(NOWHERE);
+        Ok(Self {
+            consumer_tag: ShortStr::new(consumer_tag),
+            delivery_tag: u64::from_be_bytes(*delivery_tag),
+            redelivered: bits & 1 == 1,
+            exchange_at: position(exchange),
+            routing_key_at: position(routing_key),
+        })
+    }
+}
+
+/// The short string at the start of `octets`, and what comes behind it.
+#[inline]
+fn split_short_string(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, octets) = octets.split_first()?;
+    octets.split_at_checked(usize::from(*length))
+}
+
 /// A message as the broker sent it: where it was published, its properties, its body.
 ///
 /// All parts are slices of the buffer that the message was read into.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Message {
     channel: ChannelId,
     envelope: Envelope,
-    properties: Bytes,
+    /// Where the properties start in the slice of the envelope. They go to its end: one slice costs less than two.
+    properties_at: u16,
     body: Bytes,
 }
 
 impl Message {
-    pub(crate) fn new(channel: ChannelId, envelope: Envelope, properties: Bytes, body: Bytes) -> Self {
-        Self { channel, envelope, properties, body }
+    /// A message that was put together from pieces: its properties are copied behind the method.
+    pub(crate) fn new(channel: ChannelId, mut envelope: Envelope, properties: &[u8], body: Bytes) -> Self {
+        let properties_at = u16::try_from(envelope.payload.len()).unwrap_or(NOWHERE);
+        envelope.payload = [&envelope.payload, properties].concat().into();
+        Self { channel, envelope, properties_at, body }
+    }
+
+    /// A message for a consumer; `frames` goes from the method's payload to the end of the header's, of which the last
+    /// `properties` octets are the properties.
+    #[inline]
+    pub(crate) fn delivered(
+        channel: ChannelId,
+        method: &Deliver<'_>,
+        frames: Bytes,
+        properties: usize,
+        body: Bytes,
+    ) -> Self {
+        let properties_at = u16::try_from(frames.len().saturating_sub(properties)).unwrap_or(NOWHERE);
+        Self { channel, envelope: Envelope::of_delivery(method, frames), properties_at, body }
     }
 
     /// The channel that it came on.
@@ -129,10 +184,7 @@ impl Message {
 
     /// The properties, decoded. An error if the publisher's octets are not properties; the message is intact.
     pub fn properties(&self) -> Result<Properties, Malformed> {
-        let mut reader = Reader::new(&self.properties);
-        let properties = Properties::decode(&mut reader)?;
-        reader.finish()?;
-        Ok(properties)
+        decode_properties(&self.envelope.payload.slice_ref(self.encoded_properties()))
     }
 
     /// The application headers, decoded; empty when there are none.
@@ -141,8 +193,8 @@ impl Message {
     }
 
     /// Property flags and properties as they were received.
-    pub fn encoded_properties(&self) -> &Bytes {
-        &self.properties
+    pub fn encoded_properties(&self) -> &[u8] {
+        self.envelope.payload.get(usize::from(self.properties_at)..).unwrap_or_default()
     }
 
     /// The body.
@@ -162,12 +214,23 @@ impl Message {
     #[must_use]
     pub fn detach(&self) -> Self {
         let envelope = Envelope { payload: Bytes::copy_from_slice(&self.envelope.payload), ..self.envelope.clone() };
-        Self {
-            channel: self.channel,
-            envelope,
-            properties: Bytes::copy_from_slice(&self.properties),
-            body: Bytes::copy_from_slice(&self.body),
-        }
+        Self { envelope, body: Bytes::copy_from_slice(&self.body), ..self.clone() }
+    }
+}
+
+/// Equal if the broker said the same, however it came in.
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        let fixed = |message: &Self| {
+            let Envelope { delivery_tag, redelivered, number, .. } = message.envelope;
+            (message.channel, delivery_tag, redelivered, number)
+        };
+        fixed(self) == fixed(other)
+            && self.envelope.first_name() == other.envelope.first_name()
+            && self.exchange() == other.exchange()
+            && self.routing_key() == other.routing_key()
+            && self.encoded_properties() == other.encoded_properties()
+            && self.body == other.body
     }
 }
 
@@ -307,7 +370,7 @@ mod tests {
     fn names_are_found_in_the_payload() {
         let payload = b"\0\x3c\0\x3c\x03tag\0\0\0\0\0\0\0\x07\x01\x02ex\x03key";
         let envelope = Envelope::deliver(Bytes::from_static(payload)).unwrap();
-        let message = Message::new(ChannelId::new(1, 0), envelope, Bytes::from_static(&[0, 0]), Bytes::new());
+        let message = Message::new(ChannelId::new(1, 0), envelope, &[0, 0], Bytes::new());
         let delivery = Delivery::new(message, false);
         assert_eq!(delivery.consumer_tag(), "tag");
         assert_eq!(delivery.delivery_tag(), 7);

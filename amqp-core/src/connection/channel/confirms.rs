@@ -195,7 +195,7 @@ mod tests {
         let mut payload = vec![0, 60, 0, 50, 1, 56, 0, 0, routing_key.len() as u8];
         payload.extend_from_slice(routing_key.as_bytes());
         let envelope = Envelope::returned(payload.into()).unwrap();
-        Returned::new(Message::new(ChannelId::new(1, 0), envelope, Bytes::new(), Bytes::from_static(body)))
+        Returned::new(Message::new(ChannelId::new(1, 0), envelope, &[], Bytes::from_static(body)))
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl Channel<'_> {
         }
         let number = self.state.id.number();
         let mut close = Close::new(close.reply_code, close.reply_text.as_bytes(), close.class_id, close.method_id);
-        close.culprit = self.state.ledger.culprit(&close);
+        close.culprit = self.state.ledger.culprit(&close).map(Box::new);
         let error = ChannelError::ClosedByBroker(close);
         let close_was_queued = self.shared.output.purge(number);
         self.state.barrier = None;
@@ -319,7 +319,7 @@ impl Channel<'_> {
     }
 
     fn message(&mut self, content: Content) -> Option<Message> {
-        Some(Message::new(self.state.id, content.envelope, content.properties, content.body?))
+        Some(Message::new(self.state.id, content.envelope, &content.properties, content.body?))
     }
 
     fn give_back(&mut self, delivery_tag: u64, no_ack: bool) {

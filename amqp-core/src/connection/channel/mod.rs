@@ -12,10 +12,12 @@ mod confirms;
 mod inbound;
 mod ledger;
 mod publish;
+mod whole;
 
 use alloc::{boxed::Box, format, vec::Vec};
 
 pub use self::publish::{Receipt, Window};
+pub(super) use self::whole::Whole;
 use self::{confirms::Confirms, ledger::Ledger};
 use super::{
     content::Assembly,
