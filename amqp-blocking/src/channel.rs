@@ -1,11 +1,6 @@
 //! Channels: where everything but connecting happens.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use amqp_core::{
     ChannelError, ChannelId, Error, Publish, Returned,
@@ -17,7 +12,7 @@ use crate::{
     Confirm, Consumer, Delivery,
     connection::Owner,
     consumer::{End, Mailbox},
-    link::Link,
+    link::{Link, later},
     state::cost,
 };
 
@@ -85,7 +80,7 @@ impl Channel {
             return attempt;
         }
         let link = self.link();
-        let queued = link.wait_for(Instant::now() + self.call_timeout(), |state| {
+        let queued = link.wait_for(later(self.call_timeout()), |state| {
             let attempt = state.core.channel(self.id()).and_then(|mut channel| channel.publish(publish.clone()));
             (attempt != Err(Error::WouldBlock)).then_some(attempt)
         });

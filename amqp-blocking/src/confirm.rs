@@ -1,17 +1,13 @@
 //! Publisher confirms: waiting for what becomes of a publish.
 
-use std::{
-    fmt,
-    ops::RangeInclusive,
-    time::{Duration, Instant},
-};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use amqp_core::{
     ChannelError, Error, Misuse, Outcome, Publish,
     connection::{Outcomes, Window},
 };
 
-use crate::Channel;
+use crate::{Channel, link::later};
 
 /// The broker's word on one publish, which comes later. Nothing happens if it is dropped.
 #[derive(Clone)]
@@ -43,17 +39,19 @@ impl Confirm {
         self.wait_timeout(self.channel.call_timeout())
     }
 
-    /// Waits until the broker has settled the publish, at most that long. Every publish has one outcome; one that is
-    /// not a success is told to one who asks.
+    /// Waits until the broker has settled the publish, at most that long. Every publish has one outcome, which is told
+    /// as often as it is asked for.
     ///
     /// # Errors
     ///
     /// [`ChannelError::Unconfirmed`] if the time is up: one may go on waiting. [`Misuse::NotConfirming`] if the channel
-    /// is not in confirm mode.
+    /// is not in confirm mode. [`Misuse::OutcomeForgotten`] if thousands of later publishes have failed since.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Outcome, Error> {
         let delivery_tag = self.delivery_tag.ok_or(Misuse::NotConfirming)?;
         self.channel.wait_until_settled(timeout, |channel| !channel.is_unconfirmed(delivery_tag))?;
-        Ok(self.channel.take_outcome(delivery_tag))
+        let outcome =
+            self.channel.link().lock().outcomes(self.channel.id()).and_then(|outcomes| outcomes.of(delivery_tag));
+        Ok(outcome.ok_or(Misuse::OutcomeForgotten)?)
     }
 }
 
@@ -122,15 +120,11 @@ impl Channel {
         timeout: Duration,
         mut settled: impl FnMut(&amqp_core::Channel<'_>) -> bool,
     ) -> Result<(), Error> {
-        let done = self.link().wait_for(Instant::now() + timeout, |state| match state.core.channel(self.id()) {
+        let done = self.link().wait_for(later(timeout), |state| match state.core.channel(self.id()) {
             Ok(channel) => settled(&channel).then_some(()),
             Err(_) => Some(()),
         });
         done.ok_or(Error::Channel(ChannelError::Unconfirmed))
-    }
-
-    fn take_outcome(&self, delivery_tag: u64) -> Outcome {
-        self.link().lock().outcomes(self.id()).map_or(Outcome::Acked, |outcomes| outcomes.take(delivery_tag))
     }
 
     fn take_failures(&self) -> Vec<Failure> {

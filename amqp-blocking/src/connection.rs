@@ -13,7 +13,12 @@ use amqp_core::{
 };
 use bytes::BytesMut;
 
-use crate::{Channel, link::Link, notice::Notice, transport};
+use crate::{
+    Channel,
+    link::{Link, later},
+    notice::Notice,
+    transport,
+};
 
 /// What the reader thread asks the transport for at a time: 32 to 64 KiB is where more brings nothing.
 const READ_SIZE: usize = 64 * 1024;
@@ -80,10 +85,11 @@ impl Connection {
         spawn("amqp-writer", &link, Link::run_writer)?;
         spawn("amqp-reader", &link, move |link| read(link, reader))?;
         // The core ends the handshake in time; the second is for a writer thread that is stuck.
-        let opened = link.wait_for(origin + patience + Duration::from_secs(1), |state| match state.core.fault() {
-            Some(fault) => Some(Err(fault.clone())),
-            None => state.core.is_open().then_some(Ok(())),
-        });
+        let opened =
+            link.wait_for(later(patience.saturating_add(Duration::from_secs(1))), |state| match state.core.fault() {
+                Some(fault) => Some(Err(fault.clone())),
+                None => state.core.is_open().then_some(Ok(())),
+            });
         match opened {
             Some(Ok(())) => Ok(Self { owner }),
             Some(Err(error)) => Err(error.into()),
@@ -145,7 +151,7 @@ impl Connection {
             state.core.close(ReplyCode::REPLY_SUCCESS, "");
             state.core.config().close_timeout
         });
-        let ended = link.wait_for(Instant::now() + patience, |state| state.core.fault().cloned());
+        let ended = link.wait_for(later(patience), |state| state.core.fault().cloned());
         match ended {
             Some(ConnectionError::Closed) => Ok(()),
             Some(error) => Err(error.into()),

@@ -259,6 +259,13 @@ impl Link {
     }
 }
 
+/// The moment when that much time has passed; a year from now if that is beyond the clock.
+pub(crate) fn later(time: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or_else(|| now + YEAR)
+}
+
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

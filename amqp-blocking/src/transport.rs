@@ -7,6 +7,8 @@ use std::{
 
 use amqp_core::{Cause, Config, ConnectionError, Misuse, Uri};
 
+use crate::link::later;
+
 /// How long a write may take nothing before the thread that is stuck in it looks at the clock.
 const WRITE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -17,7 +19,7 @@ pub(crate) fn connect(uri: &Uri, config: &Config) -> Result<TcpStream, Connectio
     }
     let unreachable = |error: &std::io::Error| unreachable(uri, error);
     let addresses: Vec<SocketAddr> = uri.address().to_socket_addrs().map_err(|error| unreachable(&error))?.collect();
-    let deadline = Instant::now() + config.connect_timeout;
+    let deadline = later(config.connect_timeout);
     let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         // A timeout of zero is refused by the standard library.

@@ -63,22 +63,36 @@ pub struct Close {
     pub culprit: Option<Box<Culprit>>,
 }
 
-/// A publish for which the broker closed the channel.
+/// A publish for which the broker closed the channel; or several, if it may be any of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Culprit {
-    /// Its number on the channel: the first publish is 1.
+    /// Its number on the channel: the first publish is 1. If it may be several, the first of them.
     pub number: u64,
+    /// The same number, unless it may be several: then the last of them. An exchange that is missing now may have been
+    /// there for the first ones.
+    pub last: u64,
     /// The exchange that it was published to.
     pub exchange: ShortString,
     /// Its routing key, if that is known.
     pub routing_key: Option<ShortString>,
-    /// How many publishes behind it the broker discarded with it.
+    /// How many publishes behind it the broker discarded with it for certain.
     pub discarded: u64,
+}
+
+impl Culprit {
+    /// Whether it is known for certain.
+    pub fn is_certain(&self) -> bool {
+        self.number == self.last
+    }
 }
 
 impl fmt::Display for Culprit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_certain() {
+            let (first, last) = (self.number, self.last);
+            return write!(f, "one of the publishes {first} to {last}, one to exchange {:?}", self.exchange);
+        }
         write!(f, "publish {} to exchange {:?}", self.number, self.exchange)?;
         if let Some(routing_key) = &self.routing_key {
             write!(f, " with routing key {routing_key:?}")?;

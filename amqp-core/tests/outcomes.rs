@@ -3,9 +3,9 @@
 mod support;
 
 use amqp_core::{
-    ChannelError, ChannelId, Error, Event, Publish,
+    ChannelError, ChannelId, Error, Event, Outcome, Publish,
     connection::{Outcomes, Window},
-    method::{ReplyCode, basic, channel, confirm, queue},
+    method::{AnyMethod, ReplyCode, basic, channel, confirm, queue},
 };
 use support::{
     Peer, content,
@@ -107,10 +107,7 @@ fn an_answer_to_a_later_call_clears_what_was_published_before() {
     publish(&mut peer, id, "x", 2);
     reject(&mut peer, "x");
     let error = peer.channel(id).check().unwrap_err();
-    assert_eq!(
-        error.close().unwrap().culprit.as_ref().map(|culprit| (culprit.number, culprit.discarded)),
-        Some((2, 1))
-    );
+    assert_eq!(error.close().unwrap().culprit.as_ref().map(|culprit| (culprit.number, culprit.last)), Some((2, 3)));
 }
 
 #[test]
@@ -166,7 +163,18 @@ fn a_fault_ends_a_full_window_with_its_cause() {
 }
 
 #[test]
-fn outcomes_are_told_once_to_whoever_asks() {
+fn several_that_may_be_to_blame_are_unknown() {
+    let (mut peer, id) = confirming();
+    for exchange in ["good", "gone", "good", "gone", "good"] {
+        publish(&mut peer, id, exchange, 1);
+    }
+    reject(&mut peer, "gone");
+    let told = told(&peer.events());
+    assert_eq!(told[..3], ["1 1..=3 unknown", "1 4..=4 unknown", "1 5..=5 not executed"]);
+}
+
+#[test]
+fn an_outcome_stays_for_whoever_asks_and_is_listed_once() {
     let (mut peer, id) = confirming();
     publish(&mut peer, id, "x", 6);
     peer.send(1, basic::Ack::new(1));
@@ -178,8 +186,31 @@ fn outcomes_are_told_once_to_whoever_asks() {
             outcomes.record(&settled);
         }
     }
-    assert!(outcomes.take(1).is_acked() && outcomes.take(6).is_acked());
-    assert!(!outcomes.take(3).is_acked());
-    let left: Vec<_> = outcomes.take_failures().into_iter().map(|(numbers, _)| numbers).collect();
-    assert_eq!(left, [2..=2, 4..=5]);
+    let listed: Vec<_> = outcomes.take_failures().into_iter().map(|(numbers, _)| numbers).collect();
+    assert_eq!(listed, [2..=5]);
+    assert_eq!(outcomes.take_failures(), []);
+    let acked: Vec<_> = (1..=6).map(|number| outcomes.of(number).unwrap().is_acked()).collect();
+    assert_eq!(acked, [true, false, false, false, false, true]);
+}
+
+#[test]
+fn an_outcome_that_was_forgotten_is_no_success() {
+    let (mut peer, id) = confirming();
+    let mut outcomes = Outcomes::default();
+    // Every other one is nacked, so that each is a range of its own.
+    for number in 1..=20_000 {
+        publish(&mut peer, id, "x", 1);
+        peer.send(
+            1,
+            if number % 2 == 1 { basic::Nack::new(number).into() } else { AnyMethod::from(basic::Ack::new(number)) },
+        );
+        for event in peer.events() {
+            if let Event::Settled(settled) = event {
+                outcomes.record(&settled);
+            }
+        }
+    }
+    assert_eq!(outcomes.of(1), None);
+    assert_eq!(outcomes.of(19_999), Some(Outcome::Nacked));
+    assert_eq!(outcomes.of(20_000), Some(Outcome::Acked));
 }

@@ -3,7 +3,11 @@
 //! Every publish ends in exactly one [`Outcome`]. They come in ranges, because brokers settle thousands at a time;
 //! [`Outcomes`] keeps those that are not plain successes until somebody asks for them.
 
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use core::ops::RangeInclusive;
 
 use crate::{channel_id::ChannelId, error::Error, message::Returned};
@@ -46,14 +50,28 @@ pub struct Settled {
     pub outcome: Outcome,
 }
 
-/// How many ranges of failures are kept for a program that does not ask; the oldest go first.
-const MAX_FAILURES: usize = 65_536;
+/// How many ranges of failures are kept, for a program that does not ask for them.
+const MAX_FAILURES: usize = 8192;
+
+/// How many octets of returned messages are kept with them.
+const MAX_OCTETS: usize = 64 * 1024 * 1024;
 
 /// Remembers the outcomes of one channel for those who ask later. Successes take no room.
 #[derive(Debug, Default)]
 pub struct Outcomes {
-    /// By the last number of each range, its first number and outcome.
-    failures: BTreeMap<u64, (u64, Outcome)>,
+    /// By the last number of each range.
+    failures: BTreeMap<u64, Failed>,
+    octets: usize,
+    /// Up to here failures had to be forgotten.
+    forgotten: u64,
+    /// The numbers of ranges that were not listed yet, by their last.
+    unlisted: BTreeSet<u64>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    first: u64,
+    outcome: Outcome,
 }
 
 impl Outcomes {
@@ -62,33 +80,39 @@ impl Outcomes {
         if settled.outcome.is_acked() {
             return;
         }
-        if self.failures.len() >= MAX_FAILURES {
-            self.failures.pop_first();
-        }
         let (first, last) = (*settled.delivery_tags.start(), *settled.delivery_tags.end());
-        self.failures.insert(last, (first, settled.outcome.clone()));
+        self.octets = self.octets.saturating_add(octets(&settled.outcome));
+        self.failures.insert(last, Failed { first, outcome: settled.outcome.clone() });
+        self.unlisted.insert(last);
+        while self.failures.len() > MAX_FAILURES || self.octets > MAX_OCTETS {
+            let Some((last, failed)) = self.failures.pop_first() else { return };
+            self.octets = self.octets.saturating_sub(octets(&failed.outcome));
+            self.unlisted.remove(&last);
+            self.forgotten = self.forgotten.max(last);
+        }
     }
 
-    /// How a settled publish ended; it is not told a second time if it failed.
-    pub fn take(&mut self, delivery_tag: u64) -> Outcome {
-        let Some((&last, &(first, _))) = self.failures.range(delivery_tag..).next() else { return Outcome::Acked };
-        if delivery_tag < first {
-            return Outcome::Acked;
+    /// How a settled publish ended; none if that had to be forgotten, because thousands of failures came after it and
+    /// nobody asked.
+    pub fn of(&self, delivery_tag: u64) -> Option<Outcome> {
+        match self.failures.range(delivery_tag..).next() {
+            Some((_, failed)) if failed.first <= delivery_tag => Some(failed.outcome.clone()),
+            _ if delivery_tag <= self.forgotten => None,
+            _ => Some(Outcome::Acked),
         }
-        let Some((_, outcome)) = self.failures.remove(&last) else { return Outcome::Acked };
-        // What is left of the range on both sides is still to be told.
-        if delivery_tag < last {
-            self.failures.insert(last, (delivery_tag.saturating_add(1), outcome.clone()));
-        }
-        if first < delivery_tag {
-            self.failures.insert(delivery_tag.saturating_sub(1), (first, outcome.clone()));
-        }
-        outcome
     }
 
-    /// Everything that failed and was not told yet, in the order of the publishes.
+    /// Everything that failed and was not listed yet, in the order of the publishes.
     pub fn take_failures(&mut self) -> Vec<(RangeInclusive<u64>, Outcome)> {
-        let failures = core::mem::take(&mut self.failures);
-        failures.into_iter().map(|(last, (first, outcome))| (first..=last, outcome)).collect()
+        let unlisted = core::mem::take(&mut self.unlisted);
+        let listed = unlisted.into_iter().filter_map(|last| Some((last, self.failures.get(&last)?)));
+        listed.map(|(last, failed)| (failed.first..=last, failed.outcome.clone())).collect()
+    }
+}
+
+fn octets(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Returned(message) => message.body().len(),
+        _ => 0,
     }
 }

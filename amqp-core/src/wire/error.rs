@@ -117,6 +117,9 @@ pub enum Misuse {
     /// What only confirm mode has, on a channel that is not in it: select it with `confirm.select` first.
     #[error("the channel is not in confirm mode")]
     NotConfirming,
+    /// The outcome of a publish was not asked for, and thousands of failures came after it.
+    #[error("the outcome of this publish was forgotten, because nobody asked for it")]
+    OutcomeForgotten,
     /// A user name or password with a zero octet, which the PLAIN mechanism cannot carry.
     #[error("a user name or password with a zero octet cannot be sent")]
     ZeroInCredentials,

@@ -2,8 +2,8 @@
 //! rejects a publish.
 //!
 //! Publishing has no answer. When the broker closes the channel over a publish, its text names the exchange; the
-//! culprit is the oldest unproven publish to it, and everything behind that was discarded. An answer to a later call,
-//! or a confirm, proves what was published before.
+//! culprit is one of the unproven publishes to it, and everything behind the last of them was discarded. An answer to
+//! a later call, or a confirm, proves what was published before.
 //!
 //! Publishes in a row to the same exchange are one entry, so a publisher that stays with one exchange pays a comparison.
 
@@ -25,6 +25,8 @@ pub(super) struct Ledger {
     published: u64,
     /// How many of them, from the first, are proven.
     proven: u64,
+    /// Whether unproven publishes are missing from the runs.
+    forgotten: bool,
     runs: VecDeque<Run>,
 }
 
@@ -47,6 +49,7 @@ impl Ledger {
         }
         if self.runs.len() == MAX_RUNS {
             self.runs.pop_front();
+            self.forgotten = true;
         }
         let name = |octets: &[u8]| ShortString::from(bytes::Bytes::copy_from_slice(octets));
         let (exchange, routing_key) = (name(publish.exchange), Some(name(publish.routing_key)));
@@ -64,6 +67,7 @@ impl Ledger {
             return;
         }
         self.proven = count.min(self.published);
+        self.forgotten &= self.runs.front().is_some_and(|run| run.first > self.proven.saturating_add(1));
         let first_unproven = self.proven.saturating_add(1);
         // A run lasts until the next begins. The last one stays, so that publishing on costs only a comparison.
         while self.runs.get(1).is_some_and(|next| next.first <= first_unproven) {
@@ -75,33 +79,35 @@ impl Ledger {
         }
     }
 
-    /// The publish that this close is about, if it is about one and can be told.
+    /// The publish that this close is about, if it is about one and that can be told.
     pub(super) fn culprit(&self, close: &Close) -> Option<Culprit> {
         if close.method != Some(basic::Publish::ID) || self.proven >= self.published {
             return None;
         }
         let unproven = || self.runs.iter().filter(|run| run.first <= self.published);
-        let named = unproven().find(|run| names(&close.text, &run.exchange));
-        let only = || unproven().next().filter(|_| self.published.saturating_sub(self.proven) == 1);
-        let run = named.or_else(only)?;
+        let is_named = |run: &&Run| names(&close.text, &run.exchange);
+        let single = self.published.saturating_sub(self.proven) == 1;
+        let first = unproven().find(is_named).or_else(|| unproven().next().filter(|_| single))?;
+        // It is one of the publishes to this exchange. Which one is certain only if there is one.
+        let ends = self.runs.iter().skip(1).map(|next| next.first.saturating_sub(1)).chain([self.published]);
+        let named = self.runs.iter().zip(ends).filter(|(run, _)| run.exchange == first.exchange);
+        let last = named.map(|(_, end)| end).max().unwrap_or(first.first);
+        let number = if self.forgotten { self.proven.saturating_add(1).min(first.first) } else { first.first };
         Some(Culprit {
-            number: run.first,
-            exchange: run.exchange.clone(),
-            routing_key: run.routing_key.clone(),
-            discarded: self.published.saturating_sub(run.first),
+            number,
+            last,
+            exchange: first.exchange.clone(),
+            routing_key: first.routing_key.clone().filter(|_| number == last),
+            discarded: self.published.saturating_sub(last),
         })
     }
 }
 
-/// Whether the broker's words name this exchange: RabbitMQ puts names in single quotes.
+/// Whether the broker's words name this exchange. RabbitMQ says `exchange 'name' in vhost`.
 fn names(text: &str, exchange: &ShortString) -> bool {
     let Ok(exchange) = exchange.as_str() else { return false };
-    !exchange.is_empty()
-        && text.match_indices(exchange).any(|(at, found)| {
-            let before = text.get(..at).is_some_and(|text| text.ends_with('\''));
-            let behind = text.get(at.saturating_add(found.len())..).is_some_and(|text| text.starts_with('\''));
-            before && behind
-        })
+    let named = |start: &str| start.strip_prefix(exchange).is_some_and(|rest| rest.starts_with("' in vhost '"));
+    !exchange.is_empty() && text.split("exchange '").skip(1).any(named)
 }
 
 #[cfg(test)]
@@ -121,14 +127,37 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_publish_to_the_named_exchange_is_blamed() {
+    fn the_only_publish_to_the_named_exchange_is_blamed() {
         let mut ledger = Ledger::default();
-        for (exchange, key) in [("good", "1"), ("good", "2"), ("bad", "3"), ("good", "4"), ("bad", "5")] {
+        for (exchange, key) in [("good", "1"), ("good", "2"), ("bad", "3"), ("good", "4"), ("good", "5")] {
             publish(&mut ledger, exchange, key);
         }
         let culprit = ledger.culprit(&not_found("bad")).unwrap();
-        assert_eq!((culprit.number, culprit.discarded), (3, 2));
+        assert_eq!((culprit.number, culprit.last, culprit.discarded), (3, 3, 2));
         assert_eq!(culprit.routing_key.unwrap(), "3");
+    }
+
+    #[test]
+    fn of_several_any_may_be_to_blame() {
+        // The exchange may have been deleted between them.
+        let mut ledger = Ledger::default();
+        for exchange in ["good", "gone", "gone", "good", "gone", "good"] {
+            publish(&mut ledger, exchange, "key");
+        }
+        let culprit = ledger.culprit(&not_found("gone")).unwrap();
+        assert_eq!((culprit.number, culprit.last, culprit.discarded), (2, 5, 1));
+        assert!(!culprit.is_certain());
+    }
+
+    #[test]
+    fn what_was_forgotten_may_be_to_blame_too() {
+        let mut ledger = Ledger::default();
+        for number in 0..2 * MAX_RUNS as u64 {
+            publish(&mut ledger, if number % 2 == 0 { "even" } else { "odd" }, "key");
+        }
+        publish(&mut ledger, "last", "key");
+        let culprit = ledger.culprit(&not_found("last")).unwrap();
+        assert_eq!((culprit.number, culprit.last), (1, 2 * MAX_RUNS as u64 + 1));
     }
 
     #[test]
@@ -138,7 +167,7 @@ mod tests {
         publish(&mut ledger, "x", "2");
         ledger.prove(1);
         let culprit = ledger.culprit(&not_found("x")).unwrap();
-        assert_eq!((culprit.number, culprit.routing_key, culprit.discarded), (2, None, 0));
+        assert_eq!((culprit.number, culprit.last, culprit.routing_key, culprit.discarded), (2, 2, None, 0));
         ledger.prove(2);
         assert_eq!(ledger.culprit(&not_found("x")), None);
     }
@@ -164,6 +193,8 @@ mod tests {
     #[test]
     fn part_of_a_name_is_not_the_name() {
         assert!(names("no exchange 'ab' in vhost '/'", &"ab".into()));
+        assert!(!names("no exchange 'ab' in vhost 'v'", &"v".into()));
+        assert!(!names("user_id property set to 'joe' but authenticated user was 'guest'", &"guest".into()));
         assert!(!names("no exchange 'xab' in vhost '/'", &"ab".into()));
         assert!(!names("no exchange 'ab' in vhost '/'", &"".into()));
     }

@@ -132,15 +132,17 @@ impl Channel<'_> {
     /// The channel has ended: every unsettled publish ends in what is known about it.
     pub(super) fn end_publishes(&mut self, fault: &Error) {
         let Mode::Confirms { before, confirms } = &mut self.state.mode else { return };
-        // Behind the rejected publish nothing was carried out. In front of it, or if none was rejected, nobody knows.
+        // Behind the rejected publish nothing was carried out. In front of it, or if none was rejected, nobody knows;
+        // nor if it may be any of several.
         let culprit = fault.close().and_then(|close| close.culprit.as_ref());
-        let rejected = culprit.map_or(u64::MAX, |culprit| culprit.number.saturating_sub(*before));
+        let rejected = culprit.map_or(u64::MAX, |culprit| culprit.last.saturating_sub(*before));
+        let certain = culprit.is_some_and(|culprit| culprit.is_certain());
         let (channel, events) = (self.state.id, &mut *self.shared.events);
         confirms.settle_up_to(u64::MAX, |range, returned| {
             let (first, last) = range.into_inner();
             let pieces = [
                 (first, last.min(rejected.saturating_sub(1)), Outcome::Unknown(fault.clone())),
-                (first.max(rejected), last.min(rejected), Outcome::Rejected(fault.clone())),
+                (first.max(rejected), last.min(rejected), rejected_outcome(certain, fault)),
                 (first.max(rejected.saturating_add(1)), last, Outcome::NotExecuted(fault.clone())),
             ];
             match returned {
@@ -247,6 +249,10 @@ impl Frames<'_> {
         let size = size.saturating_add(FRAME_OVERHEAD);
         if size > limit { Err(Misuse::FrameTooLarge { size, limit }) } else { Ok(()) }
     }
+}
+
+fn rejected_outcome(certain: bool, fault: &Error) -> Outcome {
+    if certain { Outcome::Rejected(fault.clone()) } else { Outcome::Unknown(fault.clone()) }
 }
 
 fn short_length(field: &'static str, name: &[u8]) -> Result<u8, Misuse> {
