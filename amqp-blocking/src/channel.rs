@@ -3,15 +3,15 @@
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use amqp_core::{
-    ChannelError, ChannelId, Error, Publish, Returned,
-    method::{OneWay, Request, basic, channel},
+    ChannelError, ChannelId, Error, Misuse, Publish, Returned,
+    method::{Method, OneWay, Request, basic, channel},
     wire::ShortString,
 };
 
 use crate::{
     Confirm, Consumer, Delivery,
     connection::Owner,
-    consumer::{End, Mailbox},
+    consumer::Mailbox,
     link::{Link, later},
     state::cost,
 };
@@ -53,8 +53,12 @@ impl Channel {
     /// # Errors
     ///
     /// What the broker answers instead of a reply; an error of an earlier operation that had no answer of its own;
-    /// [`ChannelError::NoReply`] if the time is up; [`Misuse`](amqp_core::Misuse) for a request that cannot be sent.
+    /// [`ChannelError::NoReply`] if the time is up; [`Misuse`] for a request that cannot be sent, and for a consumer, which
+    /// [`consume`](Self::consume) starts.
     pub fn call<R: Request>(&self, request: R) -> Result<R::Reply, Error> {
+        if R::ID == basic::Consume::ID {
+            return Err(Misuse::NobodyConsumes.into());
+        }
         self.link().call(|state| state.core.channel(self.id())?.call(request))
     }
 
@@ -120,7 +124,14 @@ impl Channel {
         Ok(got.map(|got| Delivery::new(self.clone(), got.delivery, Some(got.message_count))))
     }
 
-    /// Starts a consumer.
+    /// Starts a consumer. Iterating over it waits for the next delivery, for ever;
+    /// [`next_timeout`](Consumer::next_timeout) and [`try_next`](Consumer::try_next) do not.
+    ///
+    /// Without a limit, `channel.call(basic::Qos::new(20))?` *before* this, the broker sends all that is in the queue. What
+    /// a program does not take fast enough is kept up to
+    /// [`Config::event_limit`](amqp_core::Config::event_limit); then nothing more is read from the connection, and a
+    /// broker that sees no reading for about three heartbeat intervals ends it. So set a limit, and acknowledge each
+    /// delivery, or ask for `.no_ack()`.
     ///
     /// # Errors
     ///
@@ -150,13 +161,7 @@ impl Channel {
     ///
     /// As [`call`](Self::call).
     pub fn cancel_consumer(&self, tag: &ShortString) -> Result<(), Error> {
-        self.call(basic::Cancel::new(tag.clone()))?;
-        let mailbox = self.link().lock().remove_consumer(self.id(), tag);
-        if let Some(mailbox) = mailbox {
-            mailbox.end(End::Cancelled);
-            mailbox.wake();
-        }
-        Ok(())
+        self.call(basic::Cancel::new(tag.clone())).map(drop)
     }
 
     /// Reports an error that has arrived, without waiting for one.

@@ -9,7 +9,8 @@ use amqp_core::{
 
 use crate::{Channel, link::later};
 
-/// The broker's word on one publish, which comes later. Nothing happens if it is dropped.
+/// The broker's word on one publish, which comes later. Dropping it cancels nothing, and a failure is still listed by
+/// [`Channel::wait_for_confirms`].
 #[derive(Clone)]
 pub struct Confirm {
     channel: Channel,
@@ -30,7 +31,8 @@ impl Confirm {
     }
 
     /// Waits until the broker has settled the publish, at most
-    /// [`Config::call_timeout`](amqp_core::Config::call_timeout).
+    /// [`Config::call_timeout`](amqp_core::Config::call_timeout). `Ok` only means that the outcome is known: look at it,
+    /// or use [`Channel::publish_confirmed`], which makes an error of everything but a success.
     ///
     /// # Errors
     ///

@@ -26,8 +26,9 @@ const READ_SIZE: usize = 64 * 1024;
 /// A connection to a broker.
 ///
 /// It may be cloned and used by many threads. [`close`](Self::close) ends it in good order: everything queued is
-/// written first. When the last handle is dropped, channels included, it is closed without waiting, and a program that
-/// ends right then may take queued messages and acknowledgements with it.
+/// written first. **Call it before the program ends.** Dropping the last handle, channels included, closes the
+/// connection without waiting: if the process ends right then, queued messages and acknowledgements are lost, and nothing
+/// reports it.
 #[derive(Clone)]
 pub struct Connection {
     owner: Arc<Owner>,

@@ -111,7 +111,6 @@ impl Drop for Consumer {
         // A channel that has failed has nothing to cancel, and its broker has taken the messages back.
         if !self.mailbox.has_ended() {
             let _ = self.channel.send(basic::Cancel::new(self.tag.clone()).nowait());
-            self.channel.forget_consumer(&self.tag);
         }
         let left = self.mailbox.take(Some(Instant::now()));
         self.channel.taken(&left);

@@ -12,16 +12,17 @@
 //! let channel = connection.open_channel()?;
 //! channel.call(queue::Declare::new("hello"))?;
 //! channel.publish(Publish::new("", "hello").body("Hello world!"))?;
-//! for delivery in channel.consume(basic::Consume::new("hello"))? {
+//! for delivery in channel.consume(basic::Consume::new("hello"))?.take(1) {
 //!     let delivery = delivery?;
 //!     println!("{}", delivery.body_str()?);
 //!     delivery.ack()?;
 //! }
+//! connection.close()?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! A connection has two threads: one reads, one writes what no caller writes for himself and keeps the time. Neither
+//! A connection has two threads: one reads, one writes what no caller writes itself and keeps the time. Neither
 //! runs code of the program, so heartbeats go on whatever the program does.
 //!
 //! Requests, replies and properties are values of [`method`]; what goes wrong is an [`Error`].

@@ -27,6 +27,13 @@ use crate::{
 /// After a failed write the reader has this long to find out why: the broker's reason is often there to be read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How many octets of deliveries may pile up beyond the limit while somebody waits for what may be behind them.
+const IN_A_HURRY: usize = 64 * 1024 * 1024;
+
+/// How long one turn of writing may take while the transport takes something: then it is time to look at the clock, and
+/// for a caller to go back to what he is waiting for.
+const WRITE_TURN: Duration = Duration::from_millis(100);
+
 /// What the handles and both threads share.
 pub(crate) struct Link {
     state: Mutex<State>,
@@ -117,8 +124,10 @@ impl Link {
         let mut outbox = state.unwritten.take().unwrap_or_else(|| state.core.take_outbox());
         state.writing = true;
         drop(state);
+        let before = outbox.len();
         let result = self.write_all(&mut outbox);
         let mut state = self.lock();
+        state.core.wrote(before.saturating_sub(outbox.len()));
         state.writing = false;
         state.written = true;
         match result {
@@ -134,7 +143,11 @@ impl Link {
 
     fn write_all(&self, outbox: &mut Outbox) -> io::Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = Instant::now() + WRITE_TURN;
         while outbox.has_remaining() {
+            if Instant::now() > until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             let mut slices = [io::IoSlice::new(&[]); 64];
             let filled = outbox.chunks_vectored(&mut slices);
             match writer.write_vectored(slices.get(..filled).unwrap_or_default()) {
@@ -217,7 +230,7 @@ impl Link {
             return;
         }
         state.core.pause_reading(true, self.now());
-        while state.backlog > limit / 2 && !state.must_read() {
+        while state.backlog > limit / 2 && !(state.must_read() && state.backlog < limit.saturating_add(IN_A_HURRY)) {
             state.reader_sleeps = true;
             state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.reader_sleeps = false;

@@ -144,7 +144,11 @@ impl State {
                 wakeups.answers.extend(waiter.map(|waiter| (waiter, answer)));
             }
             Event::Delivery(delivery) => {
-                if let Some(mailbox) = self.mailbox(delivery.channel(), delivery.consumer_tag()) {
+                let mailbox = self.mailbox(delivery.channel(), delivery.consumer_tag());
+                if mailbox.is_none() && !delivery.no_ack() {
+                    // Its consumer has just ended: another shall have it. A channel that has failed gives all back.
+                    let _ = self.core.channel(delivery.channel()).and_then(|mut channel| channel.send(delivery.nack()));
+                } else if let Some(mailbox) = mailbox {
                     self.backlog = self.backlog.saturating_add(cost(&delivery));
                     mailbox.push(delivery);
                     wakeups.mailbox(mailbox);
@@ -160,9 +164,10 @@ impl State {
                 }
                 wakeups.progress = true;
             }
-            Event::ConsumerCancelled { channel, consumer_tag } => {
-                if let Some(mailbox) = self.mailbox(channel, consumer_tag.as_short_str()) {
-                    mailbox.end(End::failed(ChannelError::ConsumerCancelled { consumer_tag, by_broker: true }.into()));
+            Event::ConsumerCancelled { channel, consumer_tag, by_broker } => {
+                if let Some(mailbox) = self.remove_consumer(channel, &consumer_tag) {
+                    let error = ChannelError::ConsumerCancelled { consumer_tag, by_broker };
+                    mailbox.end(if by_broker { End::failed(error.into()) } else { End::Cancelled });
                     wakeups.mailbox(mailbox);
                 }
             }

@@ -68,7 +68,7 @@ impl Channel {
     /// The handler may do anything: call on this channel, publish, cancel its consumer
     /// ([`Delivery::cancel_consumer`]), close the channel, panic. Heartbeats and other consumers go on meanwhile.
     /// A handler that returns an error or panics leaves its message to [`Workers::on_failure`], unless it has settled
-    /// it.
+    /// it: by default it is dropped. The error itself is thrown away: log it in the handler.
     ///
     /// # Errors
     ///

@@ -165,7 +165,7 @@ pub enum ChannelError {
         by_broker: bool,
     },
     /// The broker could not take a message. The channel goes on.
-    #[error("the broker could not take the message")]
+    #[error("the broker refused the message (basic.nack): a queue is full or has failed")]
     Nacked,
     /// The broker has not confirmed a message in time; it may still do so. The channel goes on.
     #[error("the broker has not confirmed the message in time")]

@@ -267,7 +267,7 @@ fn a_consumer_cancelled_by_the_broker_is_told_and_its_tag_is_free() {
     let in_use = Error::Misuse(Misuse::ConsumerTagInUse("t".into()));
     assert_eq!(peer.channel(id).call(consume()).err(), Some(in_use));
     send_silent_cancel(&mut peer, "t");
-    assert_eq!(peer.event(), Event::ConsumerCancelled { channel: id, consumer_tag: "t".into() });
+    assert_eq!(peer.event(), Event::ConsumerCancelled { channel: id, consumer_tag: "t".into(), by_broker: true });
     assert_eq!(peer.wrote(), [""; 0], "a silent cancel is not answered");
     assert!(peer.channel(id).call(consume()).is_ok());
 }
@@ -305,7 +305,7 @@ fn deliveries_between_cancel_and_cancel_ok_are_handed_out() {
     peer.deliver(1, "t", 1, "last");
     peer.send(1, basic::CancelOk::new("t"));
     assert!(peer.claim(cancelling).is_ok());
-    assert_eq!(told(&peer.events()), ["1 delivery 1 for t: last"]);
+    assert_eq!(told(&peer.events()), ["1 delivery 1 for t: last", "1 ended t"]);
     assert_eq!(peer.wrote(), [""; 0]);
 }
 
@@ -323,7 +323,7 @@ fn deliveries_behind_a_silent_cancel_go_back_to_the_queue() {
         peer.wrote();
         peer.deliver(1, "t", 1, "late");
         assert_eq!(peer.wrote(), answer);
-        assert_eq!(told(&peer.events()), [""; 0]);
+        assert_eq!(told(&peer.events()), ["1 ended t"]);
     }
 }
 

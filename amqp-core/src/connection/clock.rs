@@ -88,11 +88,11 @@ impl Connection {
 
     /// What was queued at the last look must have begun to leave. A broker that has blocked us may take nothing.
     fn expect_progress(&mut self) {
-        let (written, after) = (self.output.written(), self.config.write_timeout);
+        let (written, after) = (self.output.progress(), self.config.write_timeout);
         if self.stalled_at == Some(written) && !self.blocked {
             return self.end(ConnectionError::WriteStalled { after });
         }
-        self.stalled_at = (!self.output.is_empty() && !self.blocked).then_some(written);
+        self.stalled_at = (self.output.is_waiting() && !self.blocked).then_some(written);
         self.timers.set(Timer::Write, after);
     }
 }

@@ -30,12 +30,14 @@ pub enum Event {
     Returned(Returned),
     /// Publishes on a channel in confirm mode have ended.
     Settled(Settled),
-    /// The broker ended a consumer, mostly because its queue was deleted.
+    /// A consumer has ended: the broker cancelled it, mostly because its queue was deleted, or this program did.
     ConsumerCancelled {
         /// The channel of the consumer.
         channel: ChannelId,
         /// The consumer's tag.
         consumer_tag: ShortString,
+        /// Whether the broker cancelled it.
+        by_broker: bool,
     },
     /// The broker asked for a pause in publishing on a channel, or ended it.
     Flow {

@@ -193,6 +193,12 @@ impl Connection {
         self.output.take()
     }
 
+    /// Tells that so many octets of a taken outbox have been written, while the rest still waits for the transport:
+    /// output that moves, however slowly, is no [`WriteStalled`](ConnectionError::WriteStalled).
+    pub fn wrote(&mut self, octets: usize) {
+        self.output.wrote(octets);
+    }
+
     /// Gives an outbox back whose octets have been written, so that its buffer is used again.
     pub fn recycle(&mut self, written: Outbox) {
         self.output.recycle(written);

@@ -15,17 +15,18 @@ use crate::{channel_id::ChannelId, error::Error, message::Returned};
 /// The end of one publish.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[must_use = "a publish may have been refused or returned"]
 pub enum Outcome {
     /// The broker has taken it. That says nothing about queues: a message that is not mandatory and reaches none is
     /// taken too.
     Acked,
     /// The broker could not take it, as a queue that is full and rejects, or one that has failed.
     Nacked,
-    /// It was mandatory and reached no queue. The message is here again.
+    /// It was mandatory and reached no queue. This is the message.
     Returned(Box<Returned>),
     /// It is the one for which the broker closed the channel.
     Rejected(Error),
-    /// It stood behind the one for which the broker closed the channel and was not carried out: it can be sent again.
+    /// It stood behind all that the broker may have closed the channel for, and was not carried out: it can be sent again.
     NotExecuted(Error),
     /// The channel or the connection ended before the broker settled it: it may have been carried out or not.
     Unknown(Error),

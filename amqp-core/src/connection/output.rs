@@ -35,6 +35,10 @@ pub(super) struct Output {
     body_max: usize,
     /// Octets taken out in whole outboxes.
     taken: u64,
+    /// Octets of a taken outbox that have not been written, as far as the driver has said.
+    in_flight: usize,
+    /// Octets of taken outboxes that have been written.
+    wrote: u64,
 }
 
 #[derive(Debug)]
@@ -75,6 +79,8 @@ impl Output {
             last: None,
             body_max,
             taken: 0,
+            in_flight: 0,
+            wrote: 0,
         }
     }
 
@@ -179,6 +185,22 @@ impl Output {
         self.taken.saturating_add(self.outbox.advanced())
     }
 
+    /// How much the transport has taken so far.
+    pub(super) fn progress(&self) -> u64 {
+        self.wrote.saturating_add(self.outbox.advanced())
+    }
+
+    /// Whether the transport still has to take something.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.in_flight > 0 || !self.is_empty()
+    }
+
+    /// So many octets of a taken outbox have been written.
+    pub(super) fn wrote(&mut self, octets: usize) {
+        self.in_flight = self.in_flight.saturating_sub(octets);
+        self.wrote = self.wrote.saturating_add(octets as u64);
+    }
+
     /// The outbox, filled from the lanes.
     pub(super) fn outbox(&mut self) -> &mut Outbox {
         self.stage();
@@ -189,12 +211,15 @@ impl Output {
     pub(super) fn take(&mut self) -> Outbox {
         self.stage();
         let fresh = self.spare.take().unwrap_or_default();
+        self.in_flight = self.in_flight.saturating_add(self.outbox.len());
+        self.wrote = self.wrote.saturating_add(self.outbox.advanced()).saturating_sub(fresh.advanced());
         self.taken = self.written().saturating_add(self.outbox.len() as u64).saturating_sub(fresh.advanced());
         core::mem::replace(&mut self.outbox, fresh)
     }
 
     /// Keeps an emptied outbox for its buffer.
     pub(super) fn recycle(&mut self, mut emptied: Outbox) {
+        self.wrote(self.in_flight);
         emptied.reset();
         self.spare = Some(emptied);
     }

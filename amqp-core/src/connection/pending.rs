@@ -177,15 +177,22 @@ impl Calls {
         self.0.iter().find(|call| call.reply == reply)
     }
 
-    /// The call that is about to create this consumer.
+    /// The call that is about to create this consumer; the latest, if the tag was used before.
     pub(super) fn consume(&self, consumer_tag: &ShortString) -> Option<CallId> {
         let creates =
             |call: &&Call| call.reply == basic::ConsumeOk::ID && call.consumer_tag.as_ref() == Some(consumer_tag);
-        self.0.iter().find(creates).map(|call| call.id)
+        self.0.iter().rev().find(creates).map(|call| call.id)
+    }
+
+    /// Whether a cancel of this consumer waits for its answer.
+    pub(super) fn cancels(&self, consumer_tag: &ShortString) -> bool {
+        self.0.iter().any(|call| call.reply == basic::CancelOk::ID && call.consumer_tag.as_ref() == Some(consumer_tag))
     }
 
     pub(super) fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
-        self.0.iter_mut().find(|call| call.id == id)
+        // Calls are named in ascending order.
+        let at = self.0.binary_search_by_key(&id, |call| call.id).ok()?;
+        self.0.get_mut(at)
     }
 
     pub(super) fn ids(&self) -> Vec<CallId> {

@@ -117,6 +117,9 @@ pub enum Misuse {
     /// What only confirm mode has, on a channel that is not in it: select it with `confirm.select` first.
     #[error("the channel is not in confirm mode")]
     NotConfirming,
+    /// A consumer that nobody would take the messages of: start it with the adapter's own `consume`.
+    #[error("nobody would take the messages of this consumer: start it with consume()")]
+    NobodyConsumes,
     /// The outcome of a publish was not asked for, and thousands of failures came after it.
     #[error("the outcome of this publish was forgotten, because nobody asked for it")]
     OutcomeForgotten,

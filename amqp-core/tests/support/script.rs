@@ -55,7 +55,10 @@ fn tell(event: &Event) -> String {
                 other => format!("{channel} {numbers:?} {other:?}"),
             }
         }
-        Event::ConsumerCancelled { channel, consumer_tag } => format!("{channel} cancelled {consumer_tag}"),
+        Event::ConsumerCancelled { channel, consumer_tag, by_broker: true } => {
+            format!("{channel} cancelled {consumer_tag}")
+        }
+        Event::ConsumerCancelled { channel, consumer_tag, .. } => format!("{channel} ended {consumer_tag}"),
         Event::Flow { channel, active } => format!("{channel} flow {active}"),
         Event::Blocked { reason } => format!("blocked: {reason}"),
         Event::Unblocked => "unblocked".into(),

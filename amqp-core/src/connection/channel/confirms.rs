@@ -7,7 +7,11 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use core::ops::RangeInclusive;
 
-use crate::message::{Publish, Returned};
+use crate::{
+    message::{Publish, Returned},
+    method::Properties,
+    wire::ShortString,
+};
 
 /// How much of each end of a body a returned message is recognised by.
 const SAMPLE: usize = 256;
@@ -45,7 +49,7 @@ impl Confirms {
         self.unsettled = self.unsettled.saturating_add(1);
         self.unsettled_octets = self.unsettled_octets.saturating_add(cost);
         if publish.mandatory {
-            let likeness = likeness(publish.exchange, publish.routing_key, publish.body.as_bytes());
+            let likeness = likeness(publish.exchange, publish.routing_key, publish.properties, publish.body.as_bytes());
             self.mandatory.push_back(Mandatory { delivery_tag: self.published, likeness });
         }
         self.published
@@ -77,7 +81,9 @@ impl Confirms {
 
     /// A message came back. It is kept until its publish is settled, or handed back if no publish looks like it.
     pub(super) fn returned(&mut self, returned: Returned) -> Option<Returned> {
-        let likeness = likeness(returned.exchange().as_bytes(), returned.routing_key().as_bytes(), returned.body());
+        let properties = returned.properties().ok();
+        let (exchange, routing_key) = (returned.exchange(), returned.routing_key());
+        let likeness = likeness(exchange.as_bytes(), routing_key.as_bytes(), properties.as_ref(), returned.body());
         let at = self.mandatory.iter().position(|publish| publish.likeness == likeness);
         match at.and_then(|at| self.mandatory.remove(at)) {
             Some(publish) => {
@@ -152,13 +158,28 @@ impl Confirms {
     }
 }
 
-/// What a returned message is recognised by: a hash (FNV-1a) of its names and the ends of its body. Headers are left
-/// out, because brokers remove some and reorder the rest.
-fn likeness(exchange: &[u8], routing_key: &[u8], body: &[u8]) -> u64 {
-    let ends = [body.get(..SAMPLE).unwrap_or(body), body.get(body.len().saturating_sub(SAMPLE)..).unwrap_or_default()];
+/// What a returned message is recognised by: a hash (FNV-1a) of its names, of what tells messages apart among its
+/// properties, and of the ends of its body. Headers are left out, because brokers remove some and reorder the rest.
+fn likeness(exchange: &[u8], routing_key: &[u8], properties: Option<&Properties>, body: &[u8]) -> u64 {
+    let property = |of: fn(&Properties) -> &Option<ShortString>| {
+        properties.and_then(|properties| of(properties).as_ref()).map_or(&[][..], ShortString::as_bytes)
+    };
+    let timestamp = properties.and_then(|properties| properties.timestamp).unwrap_or_default().to_be_bytes();
     let length = (body.len() as u64).to_be_bytes();
-    let parts = [exchange, b"\0", routing_key, b"\0", &length, ends[0], ends[1]];
-    let octets = parts.into_iter().flatten();
+    let parts = [
+        exchange,
+        routing_key,
+        property(|properties| &properties.message_id),
+        property(|properties| &properties.correlation_id),
+        property(|properties| &properties.kind),
+        property(|properties| &properties.reply_to),
+        &timestamp,
+        &length,
+        body.get(..SAMPLE).unwrap_or(body),
+        body.get(body.len().saturating_sub(SAMPLE)..).unwrap_or_default(),
+    ];
+    // A zero octet between the parts keeps their limits apart.
+    let octets = parts.into_iter().flat_map(|part| part.iter().chain(&[0]));
     octets.fold(0xcbf2_9ce4_8422_2325, |hash, octet| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3))
 }
 

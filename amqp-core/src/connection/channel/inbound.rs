@@ -147,7 +147,10 @@ impl Channel<'_> {
         };
         match &method {
             AnyMethod::ChannelOpenOk(_) if self.state.life == Life::Opening => self.state.life = Life::Open,
-            AnyMethod::BasicCancelOk(ok) => self.state.consumers.retain(|consumer| consumer.tag != ok.consumer_tag),
+            AnyMethod::BasicCancelOk(ok) => {
+                self.consumer_ended(&ok.consumer_tag);
+                self.state.consumers.retain(|consumer| consumer.tag != ok.consumer_tag);
+            }
             AnyMethod::BasicConsumeOk(ok) if call.abandoned => self.cancel_orphan(&ok.consumer_tag),
             _ => {}
         }
@@ -216,7 +219,7 @@ impl Channel<'_> {
             && !self.state.consumers.remove(at).orphan
         {
             let (channel, consumer_tag) = (self.state.id, cancel.consumer_tag);
-            self.shared.events.push(Event::ConsumerCancelled { channel, consumer_tag });
+            self.shared.events.push(Event::ConsumerCancelled { channel, consumer_tag, by_broker: true });
         }
     }
 
@@ -232,13 +235,14 @@ impl Channel<'_> {
         };
         match &mut self.state.mode {
             Mode::Confirms { before, confirms } if delivery_tag <= confirms.published() => {
+                let last = if multiple && delivery_tag == 0 { confirms.published() } else { delivery_tag };
                 match (multiple, delivery_tag) {
                     (false, 0) => return Err(self.unexpected_reply(basic::Ack::ID)),
-                    (false, _) => confirms.settle_one(delivery_tag, settled),
-                    (true, 0) => confirms.settle_up_to(confirms.published(), settled),
-                    (true, _) => confirms.settle_up_to(delivery_tag, settled),
+                    (false, _) => confirms.settle_one(last, settled),
+                    (true, _) => confirms.settle_up_to(last, settled),
                 }
-                self.state.ledger.prove(before.saturating_add(confirms.first()).saturating_sub(1));
+                // The channel works in order: whatever was published before has been looked at.
+                self.state.ledger.prove(before.saturating_add(last));
                 Ok(())
             }
             _ => Err(self.unexpected_reply(if ack { basic::Ack::ID } else { basic::Nack::ID })),

@@ -382,7 +382,8 @@ impl Channel<'_> {
         match &mut method {
             AnyMethod::BasicConsume(consume) => {
                 self.name_consumer(consume);
-                if self.consumer(&consume.consumer_tag).is_some_and(|consumer| !consumer.orphan) {
+                let lives = self.consumer(&consume.consumer_tag).is_some_and(|consumer| !consumer.orphan);
+                if lives || self.state.calls.cancels(&consume.consumer_tag) {
                     return Err(Misuse::ConsumerTagInUse(consume.consumer_tag.clone()));
                 }
             }
@@ -410,7 +411,10 @@ impl Channel<'_> {
                 let (tag, no_ack) = (consume.consumer_tag.clone(), consume.no_ack);
                 self.state.consumers.push(Consumer { tag, no_ack, orphan: false });
             }
-            AnyMethod::BasicCancel(cancel) if cancel.is_nowait() => self.orphan(&cancel.consumer_tag),
+            AnyMethod::BasicCancel(cancel) if cancel.is_nowait() => {
+                self.consumer_ended(&cancel.consumer_tag);
+                self.orphan(&cancel.consumer_tag);
+            }
             AnyMethod::ConfirmSelect(_) if matches!(self.state.mode, Mode::Plain) => {
                 let before = self.state.ledger.published();
                 self.state.mode = Mode::Confirms { before, confirms: Box::default() };
@@ -429,6 +433,14 @@ impl Channel<'_> {
 
     fn consumer(&self, tag: &ShortString) -> Option<&Consumer> {
         self.state.consumers.iter().find(|consumer| consumer.tag == *tag)
+    }
+
+    /// Tells that this program has ended a consumer, if that is not known.
+    fn consumer_ended(&mut self, tag: &ShortString) {
+        if self.consumer(tag).is_some_and(|consumer| !consumer.orphan) {
+            let (channel, consumer_tag) = (self.state.id, tag.clone());
+            self.shared.events.push(Event::ConsumerCancelled { channel, consumer_tag, by_broker: false });
+        }
     }
 
     /// Nobody takes the deliveries of this consumer any more.
