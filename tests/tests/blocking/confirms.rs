@@ -1,16 +1,20 @@
 //! What becomes of publishes in confirm mode: each gets its own outcome, and a fault wakes whoever waits.
 
 use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use amqp_blocking::{
     Channel, ChannelError, Error, Misuse, Outcome, Publish, Window,
-    method::{confirm, queue},
+    method::{confirm, exchange, queue},
     wire::Table,
 };
-use amqp_test::brokers::{on_every_broker, on_rabbitmq};
+use amqp_test::brokers::{on_every_broker, on_rabbitmq, unique};
 
 use crate::support::{PROMPT, blamed, new_queue, open, soft};
 
@@ -197,5 +201,50 @@ fn sync_makes_no_error_a_fact() {
         assert_eq!(channel.sync(), Ok(()));
         crate::support::spoil(&channel).unwrap();
         assert_eq!(soft(&channel.sync().unwrap_err()), blamed(404, "basic.publish"));
+    });
+}
+
+#[test]
+fn what_may_have_been_carried_out_is_never_told_to_be_safe_to_send_again() {
+    on_every_broker(|uri| {
+        let (connection, channel) = open(uri);
+        let counter = connection.open_channel().unwrap();
+        confirming(&channel);
+        let (exchange, queue) = (unique("exchange"), new_queue(&counter));
+        counter.call(exchange::Declare::new(&exchange, "fanout").auto_delete()).unwrap();
+        counter.call(queue::Bind::new(&queue, &exchange, "")).unwrap();
+        let publish = || channel.publish(Publish::new(&exchange, "key")).unwrap();
+        let before: Vec<_> = (0..100).map(|_| publish()).collect();
+        channel.send(exchange::Delete::new(&exchange).nowait()).unwrap();
+        // All of these are refused, and none that came before was: only a broker could tell them apart.
+        let refused = (0..10).map_while(|_| channel.publish(Publish::new(&exchange, "key")).ok()).count();
+        for confirm in &before {
+            let outcome = confirm.wait().unwrap();
+            assert!(matches!(outcome, Outcome::Acked | Outcome::Unknown(_)), "{outcome:?}");
+        }
+        assert!(refused > 0);
+        crate::support::wait_for_length(&counter, &queue, 100);
+    });
+}
+
+#[test]
+fn nobody_takes_the_failure_of_another_publish_for_a_success() {
+    on_every_broker(|uri| {
+        let (_connection, channel) = open(uri);
+        confirming(&channel);
+        let thief = channel.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let stealing = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                thief.wait_for_confirms().unwrap();
+            }
+        });
+        for _ in 0..100 {
+            let returned = channel.publish_confirmed(Publish::new("", "no-such-queue").mandatory());
+            assert!(matches!(returned, Err(Error::Channel(ChannelError::Returned(_)))), "{returned:?}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        stealing.join().unwrap();
     });
 }

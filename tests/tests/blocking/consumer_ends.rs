@@ -3,7 +3,7 @@
 use std::thread::{self, JoinHandle};
 
 use amqp_blocking::{
-    Channel, ChannelError, ConnectionError, Consumer, Error,
+    Channel, ChannelError, ConnectionError, Consumer, Error, Misuse,
     method::{basic, queue},
 };
 use amqp_test::brokers::on_every_broker;
@@ -147,5 +147,51 @@ fn a_failed_consume_leaves_nothing_behind() {
         publish(&channel, &queue, ["mine"]);
         assert_eq!(again.next().unwrap().unwrap().body_str(), Ok("mine"));
         assert_eq!(notices(&connection), []);
+    });
+}
+
+#[test]
+fn a_tag_may_be_used_again_and_again_in_any_way() {
+    on_every_broker(|uri| {
+        let (connection, channel) = open(uri);
+        let queue = new_queue(&channel);
+        let users: Vec<_> = (0..4)
+            .map(|user| {
+                let (channel, queue) = (channel.clone(), queue.clone());
+                thread::spawn(move || {
+                    for _ in 0..50 {
+                        match channel.consume(basic::Consume::new(&queue).consumer_tag("shared")) {
+                            Ok(mut consumer) if user % 2 == 0 => consumer.cancel().unwrap(),
+                            Ok(consumer) => drop(consumer),
+                            Err(error) => {
+                                assert!(matches!(error, Error::Misuse(Misuse::ConsumerTagInUse(_))), "{error}");
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        users.into_iter().for_each(|user| user.join().unwrap());
+        assert_eq!(channel.sync(), Ok(()));
+        connection.close().unwrap();
+    });
+}
+
+#[test]
+fn a_consumer_that_was_cancelled_as_a_request_ends_too() {
+    on_every_broker(|uri| {
+        let (_connection, channel) = open(uri);
+        let mut consumer = channel.consume(basic::Consume::new(new_queue(&channel))).unwrap();
+        channel.call(basic::Cancel::new(consumer.tag())).unwrap();
+        assert!(consumer.next().is_none());
+    });
+}
+
+#[test]
+fn a_consumer_that_nobody_would_hear_is_refused() {
+    on_every_broker(|uri| {
+        let (_connection, channel) = open(uri);
+        let refused = channel.call(basic::Consume::new(new_queue(&channel)));
+        assert_eq!(refused.unwrap_err(), Error::Misuse(Misuse::NobodyConsumes));
     });
 }
